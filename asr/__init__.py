@@ -1,0 +1,1 @@
+"""Rill: streaming speech recognition."""

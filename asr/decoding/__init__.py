@@ -1,0 +1,1 @@
+"""From log-probabilities to words: lexicon, search graphs, and the search in them."""

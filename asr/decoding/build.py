@@ -1,0 +1,183 @@
+"""From a lexicon and a language model to a graph of phones and words.
+
+The recipe is that of Mohri, Pereira and Riley, "Weighted finite-state transducers in speech
+recognition", 2002, in the manner of Kaldi: lexicon and grammar are composed, determinised and
+minimised. The CTC topology is added where the graph is loaded (`asr.decoding.ctc`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import kaldifst
+import numpy as np
+
+from asr.decoding.fst import ARC, Fst, connected
+from asr.decoding.graph import PhoneGraph, Vocabulary
+from asr.decoding.lexicon import TOKENS, Lexicon
+from asr.errors import GraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from asr.decoding.ngram import NgramModel
+
+MARK = len(TOKENS)
+"""Input labels from here on keep apart what sounds alike, until the graph is deterministic. The
+first, #0 in the literature, is that of backing off; #1, #2, ... follow words."""
+
+
+def build(lexicon: Lexicon, model: NgramModel) -> PhoneGraph:
+    """Makes a graph.
+
+    Args:
+        lexicon: the pronunciations of the model's words.
+        model: a language model over the words of the lexicon.
+
+    Raises:
+        GraphError: the lexicon lacks a word of the model.
+    """
+    words = model.words[2:]
+    if missing := [word for word in words if word not in lexicon]:
+        raise GraphError(f"the lexicon lacks {len(missing)} words of the model: {missing[:5]}")
+    vocabulary = Vocabulary.of(Lexicon({word: lexicon[word] for word in words}))
+    graph = kaldifst.compose(_lexicon_fst(vocabulary), _to_kaldifst(grammar(model)))
+    kaldifst.determinize_star(graph, use_log=True)
+    kaldifst.minimize_encoded(graph)
+    return PhoneGraph(vocabulary, simplified(_without_marks(_from_kaldifst(graph))))
+
+
+def _lexicon_fst(vocabulary: Vocabulary) -> kaldifst.StdVectorFst:
+    """A loop over all pronunciations, from token ids to labels of words; sorted by word."""
+    lines = [f"0 0 {MARK} {len(vocabulary) + 1}"]
+    free = 1
+    for word, tokens in _marked(vocabulary):
+        states = [0, *range(free, free + len(tokens) - 1), 0]
+        free += len(tokens) - 1
+        outputs = [word] + [0] * (len(tokens) - 1)
+        lines += map("{} {} {} {}".format, states, states[1:], tokens, outputs)
+    fst = kaldifst.compile("\n".join([*lines, "0", ""]))
+    kaldifst.arcsort(fst, sort_type="olabel")
+    return fst
+
+
+def _marked(vocabulary: Vocabulary) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Gives each word with each of its pronunciations, and a mark after it where it needs one.
+
+    It does where several words sound the same, and where another begins like it.
+    """
+    said = [(word, way) for word in range(1, len(vocabulary) + 1) for way in vocabulary[word][1]]
+    times = Counter(way for _, way in said)
+    beginnings = {way[:end] for way in times for end in range(1, len(way))}
+    used: Counter[tuple[int, ...]] = Counter()
+    for word, way in said:
+        if times[way] > 1 or way in beginnings:
+            used[way] += 1
+            yield word, (*way, MARK + used[way])
+        else:
+            yield word, way
+
+
+def grammar(model: NgramModel) -> Fst:
+    """Turns a model into an acceptor of word ids (the first is 1), sorted by them.
+
+    A state is a context that n-grams continue; the first is the empty one. An arc with the label
+    after the last word leads to the context without its first word.
+    """
+    base, start, end = model.base, 0, 1
+    contexts = _contexts(model)
+    sizes = np.cumsum([0, *map(len, contexts)])
+    states, arcs = [], []
+    final = np.full(sizes[-1], np.inf, np.float32)
+    for n, order in enumerate(model.orders, 1):
+        state = _state(contexts, base, order.keys // base, n - 1)
+        word = order.keys % base
+        cost = -order.log_prob.astype(np.float32)
+        final[state[word == end]] = cost[word == end]
+        spoken = (word != end) & (word != start)
+        states.append(state[spoken])
+        to = _state(contexts, base, order.keys[spoken], n)
+        arcs.append(_arcs(word[spoken] - 1, cost[spoken], to))
+    for n in range(1, len(contexts)):
+        place, _ = model.orders[n - 1].find(contexts[n])
+        cost = -model.orders[n - 1].backoff[place].astype(np.float32)
+        states.append(sizes[n] + np.arange(len(place)))
+        to = _state(contexts, base, contexts[n] % base ** (n - 1), n - 1)
+        arcs.append(_arcs(np.full(len(place), base - 1), cost, to))
+    first = _state(contexts, base, np.array([start]), 1)[0]
+    return Fst.of(int(first), final, np.concatenate(states), np.concatenate(arcs))
+
+
+def _contexts(model: NgramModel) -> list[NDArray[np.int64]]:
+    """The keys of the contexts of 0, 1, ... words that need a state."""
+    contexts = [np.zeros(1, np.int64)]
+    for shorter, order in zip(model.orders, model.orders[1:], strict=False):
+        weighted = shorter.keys[shorter.backoff != 0]
+        contexts.append(np.union1d(order.keys // model.base, weighted))
+    return contexts
+
+
+def _state(
+    contexts: list[NDArray[np.int64]], base: int, keys: NDArray[np.int64], n: int
+) -> NDArray[np.int64]:
+    """The state of the longest context that n words, given as keys [k], end with."""
+    if n == 0:
+        return np.zeros(len(keys), np.int64)
+    shorter = _state(contexts, base, keys % base ** (n - 1), n - 1)
+    if n >= len(contexts) or not len(contexts[n]):
+        return shorter
+    place = np.minimum(np.searchsorted(contexts[n], keys), len(contexts[n]) - 1)
+    offset = sum(map(len, contexts[:n]))
+    return np.where(contexts[n][place] == keys, offset + place, shorter)
+
+
+def _arcs(
+    label: NDArray[np.int64], cost: NDArray[np.float32], to: NDArray[np.int64]
+) -> NDArray[np.void]:
+    arcs = np.zeros(len(label), ARC)
+    arcs["ilabel"] = arcs["olabel"] = label
+    arcs["weight"], arcs["next"] = cost, to
+    return arcs
+
+
+def _to_kaldifst(fst: Fst) -> kaldifst.StdFst:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.fst"
+        fst.write(path)
+        return kaldifst.StdConstFst.read(str(path))
+
+
+def _from_kaldifst(fst: kaldifst.StdVectorFst) -> Fst:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.fst"
+        kaldifst.StdConstFst(fst).write(str(path))
+        return Fst.read(path)
+
+
+def _without_marks(graph: Fst) -> Fst:
+    arcs = graph.arcs.copy()
+    arcs["ilabel"][arcs["ilabel"] >= MARK] = 0
+    return Fst(graph.start, graph.states, arcs)
+
+
+def simplified(graph: Fst) -> Fst:
+    """Takes out the states that only pass on to another one, as the marks after words leave them.
+
+    An arc to such a state goes where that leads to instead, if one arc can say what both said.
+    """
+    arcs = graph.arcs.copy()
+    only = arcs[np.minimum(graph.states["first"], len(arcs) - 1)]
+    passing = (graph.states["arcs"] == 1) & np.isinf(graph.states["final"]) & (only["ilabel"] == 0)
+    while True:
+        onward = only[arcs["next"]]
+        mergeable = passing[arcs["next"]] & ((arcs["olabel"] == 0) | (onward["olabel"] == 0))
+        if not mergeable.any():
+            return connected(Fst(graph.start, graph.states, arcs))
+        for name in ("olabel", "weight"):
+            arcs[name][mergeable] += onward[name][mergeable]
+        arcs["next"][mergeable] = onward["next"][mergeable]

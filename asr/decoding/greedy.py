@@ -1,0 +1,50 @@
+"""The search without a graph: the best token of each frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.decoding.search import Hypothesis, Spans
+
+if TYPE_CHECKING:
+    from asr.decoding.search import Floats
+
+
+@dataclass(frozen=True)
+class GreedyState:
+    """The frames so far."""
+
+    chunks: tuple[Floats, ...]
+
+    @property
+    def log_probs(self) -> Floats:
+        """All frames so far, [T, V]."""
+        return np.concatenate(self.chunks)
+
+
+@dataclass(frozen=True)
+class GreedySearch:
+    """Takes the best token of each frame; every token is a word, and once said it stays.
+
+    Attributes:
+        tokens: V names, that of blank first.
+    """
+
+    tokens: tuple[str, ...]
+
+    def step(
+        self, log_probs: Floats, state: GreedyState | None = None
+    ) -> tuple[Hypothesis, GreedyState]:
+        """Goes on by the frames of log_probs [T, V]."""
+        state = GreedyState((*state.chunks, log_probs) if state else (log_probs,))
+        return self.finish(state), state
+
+    def finish(self, state: GreedyState) -> Hypothesis:
+        """The best tokens; what follows changes none of them."""
+        log_probs = state.log_probs
+        said = Spans.of(log_probs.argmax(axis=1), log_probs)
+        words = [said.word(self.tokens[token], i, i + 1) for i, token in enumerate(said.tokens)]
+        return Hypothesis(tuple(words), said.trailing_blanks)

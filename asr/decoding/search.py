@@ -1,0 +1,283 @@
+"""Best words for log-probabilities: the search in a graph, and what every search has in common."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import kaldi_decoder
+import kaldifst
+import numpy as np
+
+from asr.decoding.lexicon import TOKENS
+from asr.errors import GraphError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from asr.decoding.graph import Graph
+
+    Floats = NDArray[np.float32]
+
+BLANK = 0
+"""The token that stands for no phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWord:
+    """A word of a hypothesis.
+
+    Attributes:
+        text: the word.
+        start: its first frame.
+        end: the frame after its last.
+        confidence: geometric mean of the posteriors of its tokens, in [0, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """The best words for the frames so far.
+
+    Attributes:
+        words: in the order of time; the last may not be spoken to its end yet.
+        trailing_blanks: frames since the last token other than blank; all frames if there is none.
+    """
+
+    words: tuple[DecodedWord, ...]
+    trailing_blanks: int
+
+
+class State(Protocol):
+    """Where a search stands."""
+
+    @property
+    def log_probs(self) -> Floats:
+        """All frames so far, [T, V]."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Search(Protocol[S]):
+    """A search through log-probabilities as they come."""
+
+    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Hypothesis, S]:
+        """Goes on by T frames.
+
+        Args:
+            log_probs: [T, V], natural logarithms; T may be 0.
+            state: what the step before gave; None at the start. It stays valid.
+
+        Returns:
+            The best words so far, with frames counted from the first step; and the next state.
+        """
+
+    def finish(self, state: S) -> Hypothesis:
+        """The best words if nothing follows."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The tokens of a CTC path without its blanks, n of them.
+
+    Attributes:
+        tokens: [n] ids.
+        starts: [n] first frames.
+        ends: [n] frames after the last.
+        log_probs: [n], the log-probability of each token at its best frame.
+        frames: length of the path.
+    """
+
+    tokens: tuple[int, ...]
+    starts: list[int]
+    ends: list[int]
+    log_probs: Floats
+    frames: int
+
+    @classmethod
+    def of(cls, path: Sequence[int] | NDArray[np.int64], log_probs: Floats) -> Spans:
+        """Collapses a path, a token for each frame of log_probs [T, V]: repetitions are one."""
+        tokens = np.asarray(path, np.int64)
+        changes = np.flatnonzero(np.diff(tokens, prepend=-1))
+        if not len(changes):
+            return cls((), [], [], np.zeros(0, np.float32), 0)
+        best = np.maximum.reduceat(log_probs[np.arange(len(tokens)), tokens], changes)
+        spoken = tokens[changes] != BLANK
+        return cls(
+            tuple(tokens[changes][spoken].tolist()),
+            changes[spoken].tolist(),
+            np.append(changes[1:], len(tokens))[spoken].tolist(),
+            best[spoken],
+            len(tokens),
+        )
+
+    @property
+    def trailing_blanks(self) -> int:
+        """Frames after the last token."""
+        return self.frames - (self.ends[-1] if self.ends else 0)
+
+    def word(self, text: str, first: int, last: int) -> DecodedWord:
+        """Makes a word of the tokens `first` up to and without `last`."""
+        confidence = min(1.0, math.exp(self.log_probs[first:last].mean()))
+        return DecodedWord(text, self.starts[first], self.ends[last - 1], confidence)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the search in a graph can be told.
+
+    Attributes:
+        beam: paths this much worse than the best are given up, in scaled log-probability.
+        max_active: at most this many paths survive a frame.
+        acoustic_scale: factor of the log-probabilities, against the costs of the graph.
+        blank_penalty: taken off the log-probability of blank, before scaling.
+    """
+
+    beam: float = 14.0
+    max_active: int = 3000
+    acoustic_scale: float = 1.2
+    blank_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.beam <= 0 or self.max_active < 1 or self.acoustic_scale <= 0:
+            raise UsageError(f"beam, max_active and acoustic_scale must be positive, got {self}")
+
+
+@dataclass(frozen=True)
+class GraphState:
+    """The frames so far, and a decoder that has read them, or more of them in a later step."""
+
+    chunks: tuple[Floats, ...]
+    frames: int
+    decoder: kaldi_decoder.FasterDecoder = field(repr=False)
+
+    @property
+    def log_probs(self) -> Floats:
+        """All frames so far, [T, V]."""
+        return np.concatenate(self.chunks)
+
+
+@dataclass(frozen=True)
+class GraphSearch:
+    """Viterbi beam search, frame by frame, for the best words that a graph knows."""
+
+    graph: Graph
+    options: SearchOptions = SearchOptions()
+
+    def step(
+        self, log_probs: Floats, state: GraphState | None = None
+    ) -> tuple[Hypothesis, GraphState]:
+        """Goes on by T frames.
+
+        Args:
+            log_probs: [T, V], natural logarithms; T may be 0.
+            state: what the step before gave; None at the start.
+
+        Returns:
+            The best words so far and the next state. The old state stays valid; only, a second
+            step from it has to read all its frames again.
+
+        Raises:
+            GraphError: V is not the number of tokens that the graph was built for.
+        """
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(TOKENS):
+            raise GraphError(
+                f"the graph expects log-probabilities [frames, {len(TOKENS)}], "
+                f"got {list(log_probs.shape)}"
+            )
+        chunks = (*state.chunks, log_probs) if state else (log_probs,)
+        if state and state.decoder.num_frames_decoded() == state.frames:
+            decoder, unread = state.decoder, log_probs
+        else:
+            decoder, unread = self._start(), np.concatenate(chunks)
+        self._advance(decoder, unread)
+        state = GraphState(chunks, decoder.num_frames_decoded(), decoder)
+        return self._hypothesis(state, final=False), state
+
+    def finish(self, state: GraphState) -> Hypothesis:
+        """The best words if nothing follows: those of whole sentences before others."""
+        return self._hypothesis(state, final=True)
+
+    def _start(self) -> kaldi_decoder.FasterDecoder:
+        options = kaldi_decoder.FasterDecoderOptions(
+            beam=self.options.beam, max_active=self.options.max_active
+        )
+        decoder = kaldi_decoder.FasterDecoder(self.graph.fst, options)
+        decoder.init_decoding()
+        return decoder
+
+    def _advance(self, decoder: kaldi_decoder.FasterDecoder, log_probs: Floats) -> None:
+        scores = np.array(log_probs, np.float32, order="C")
+        scores[:, BLANK] -= self.options.blank_penalty
+        scores *= self.options.acoustic_scale
+        if len(scores):
+            decoder.advance_decoding(
+                kaldi_decoder.DecodableCtc(scores, offset=decoder.num_frames_decoded())
+            )
+
+    def _hypothesis(self, state: GraphState, *, final: bool) -> Hypothesis:
+        if state.decoder.num_frames_decoded() != state.frames:
+            _, state = self.step(state.chunks[-1][:0], state)
+        alive, path = state.decoder.get_best_path(final)
+        if not alive:
+            return Hypothesis((), state.frames)
+        _, labels, word_ids, _ = kaldifst.get_linear_symbol_sequence(path)
+        said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
+        ends = word_ends([self.graph.said(word) for word in word_ids], said.tokens)
+        words = [self.graph.words[word] for word in word_ids]
+        return Hypothesis(
+            tuple(
+                said.word(text, first, last)
+                for text, first, last in zip(words, [0, *ends], ends, strict=False)
+            ),
+            said.trailing_blanks,
+        )
+
+
+def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:
+    """Finds which tokens each word of a path is made of.
+
+    The graph gives a word as soon as its tokens cannot be another's, or only some tokens after its
+    end; so the words alone do not say where they are.
+
+    Args:
+        words: of each word the pronunciations, as token ids. The last word may be spoken in part.
+        tokens: of the path; the last may belong to a word that is not decided yet.
+
+    Returns:
+        For each word, the place after its last token.
+
+    Raises:
+        GraphError: the words cannot be said with these tokens.
+    """
+    reached: list[dict[int, int]] = [{0: 0}]  # for each word: end to start
+    for said in words:
+        reached.append(
+            {
+                start + len(phones): start
+                for start in reached[-1]
+                for phones in said
+                if tokens[start : start + len(phones)] == phones
+            }
+        )
+    if words and not reached[-1]:
+        reached[-1] = {
+            len(tokens): start
+            for start in reached[-2]
+            if any(phones[: len(tokens) - start] == tokens[start:] for phones in words[-1])
+        }
+    if not reached[-1]:
+        raise GraphError("the graph's words and its lexicon differ; build the graph again")
+    ends = [max(reached[-1])]
+    for back in reversed(reached[2:]):
+        ends.append(back[ends[-1]])
+    return ends[::-1][: len(words)]

@@ -1,0 +1,85 @@
+"""The whole acoustic model in torch: samples in, log-probabilities out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.errors import ModelError
+from asr.nn.encoder import SUBSAMPLING, Encoder, EncoderConfig, State
+from asr.nn.frontend import HOP, MELS, TAIL, Frontend
+
+FRAME = HOP * SUBSAMPLING
+"""Samples per output frame: 40 ms."""
+END = 3
+"""Output frames of silence that follow an utterance in training and after a flush."""
+
+
+class CtcModel(nn.Module):
+    """Frontend, normalisation and encoder in one.
+
+    Attributes:
+        mean: [MELS] of the training features.
+        deviation: [MELS], their standard deviation.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.frontend = Frontend()
+        self.encoder = Encoder(config)
+        self.register_buffer("mean", torch.zeros(MELS))
+        self.register_buffer("deviation", torch.ones(MELS))
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of every state by name; None stands for the number of streams."""
+        return {"samples": (None, TAIL), **self.encoder.state_shapes}
+
+    def start(self, streams: int) -> State:
+        """The state of streams that have not begun: zeros."""
+        return {"samples": self.frontend.start(streams), **self.encoder.start(streams)}
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Features [..., MELS] with the mean and variance of the training data taken out."""
+        return (features - self.mean) / self.deviation
+
+    def step(self, audio: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
+        """Log-probabilities for a chunk of audio.
+
+        Args:
+            audio: [N, S] samples in [-1, 1], S a multiple of FRAME.
+            state: as `start` or the step before gave it.
+
+        Returns:
+            log-probabilities [N, S / FRAME, tokens] by head, and the next state.
+        """
+        features, samples = self.frontend.step(audio, state["samples"])
+        outputs, after = self.encoder.step(self.normalise(features), state)
+        return outputs, {"samples": samples, **after}
+
+    def save(self, path: Path, **metadata: Any) -> None:
+        """Write weights, configuration and metadata to one file."""
+        content = {"config": asdict(self.encoder.config), "model": self.state_dict(), **metadata}
+        torch.save(content, path)
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[CtcModel, dict[str, Any]]:
+        """Read what `save` wrote: the model in evaluation mode, and the metadata.
+
+        Raises:
+            ModelError: when the file is missing or no checkpoint of this kind.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            model = cls(EncoderConfig(**content.pop("config")))
+            model.load_state_dict(content.pop("model"))
+        except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
+            raise ModelError(f"{path} is not a checkpoint that `asr train` wrote: {error}") from None
+        return model.eval(), content

@@ -1,0 +1,274 @@
+"""Recognizer and Stream: the one place where audio, model, search and endpoints meet."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.acoustic import AcousticModel
+from asr.bundle import Bundle
+from asr.endpoint import Endpointer, EndpointRules, Quiet
+from asr.errors import ModelError
+from asr.results import Event, Final, Partial, Segment
+from asr.segmenter import Segmenter, SegmentState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from asr.acoustic import State
+    from asr.audio import Resampler
+    from asr.decoding.search import Search
+
+BLOCK = 250
+"""Frames that go through the model at once when more is pushed; 10 s."""
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    graph: str | None = "dictation",
+    progress: Callable[[float], None] | None = None,
+) -> Recognizer:
+    """Load a model folder.
+
+    Args:
+        path: the folder, such as `models/en-small`.
+        device: `cpu`, `cuda`, or `auto` for cuda where there is one.
+        graph: name of the search graph in the folder; None for the bare tokens of the model.
+        progress: called with the share done, in [0, 1], while a graph is unpacked into the cache;
+            that happens when it is used for the first time.
+
+    Raises:
+        ModelError: when the folder is missing, damaged, or lacks the graph.
+        DeviceError: when the device is not there.
+    """
+    bundle = Bundle.open(path)
+    acoustic = AcousticModel(bundle, device=device)
+    if graph is None:
+        from asr.decoding.greedy import GreedySearch
+
+        return Recognizer(bundle, acoustic, GreedySearch(bundle.tokens))
+    from asr.decoding.graph import Graph
+    from asr.decoding.search import GraphSearch, SearchOptions
+
+    loaded = Graph.load(bundle.graph(graph), progress)
+    return Recognizer(bundle, acoustic, GraphSearch(loaded, SearchOptions(**bundle.search)))
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A loaded model; any number of streams share it.
+
+    Attributes:
+        bundle: the model folder.
+        acoustic: audio to log-probabilities.
+        search: log-probabilities to words.
+    """
+
+    bundle: Bundle
+    acoustic: AcousticModel
+    search: Search[Any]
+
+    def stream(self, endpoint: EndpointRules | None = None) -> Stream:
+        """Begin a stream.
+
+        Args:
+            endpoint: when a segment ends; the model's own rules if None.
+        """
+        return Stream(self, endpoint or EndpointRules(**self.bundle.endpoint))
+
+    def transcribe(self, path: str | Path) -> list[Segment]:
+        """The segments of an audio file of any format.
+
+        Raises:
+            AudioError: when it cannot be read.
+        """
+        return [event.segment for event in self.events(path) if isinstance(event, Final)]
+
+    def events(self, path: str | Path) -> Iterator[Event]:
+        """The events of an audio file, as they come."""
+        from asr.audio import read
+
+        stream = self.stream()
+        for block in read(path, self.bundle.sample_rate):
+            yield from stream.push(block, self.bundle.sample_rate)
+        yield from stream.flush()
+
+    def restore(self, snapshot: bytes) -> Stream:
+        """Take up a stream that `Stream.snapshot` saved, in this or another process.
+
+        Raises:
+            ModelError: when the snapshot is damaged, or of another model.
+        """
+        return Stream.from_snapshot(self, snapshot)
+
+
+class Stream:
+    """One speaker's audio on its way to words.
+
+    Push samples as they come and read the events that each push returns; `flush` when no more
+    come. The finals do not depend on how the audio was cut.
+    """
+
+    def __init__(self, recognizer: Recognizer, rules: EndpointRules) -> None:
+        self._recognizer, self._rules = recognizer, rules
+        self._bundle = recognizer.bundle
+        self._resampler: Resampler | None = None
+        self._begin(0)
+
+    def _begin(self, samples: int) -> None:
+        """Stand before the first frame, after so many samples of the stream."""
+        self._samples, self._origin = samples, samples
+        self._pending = np.zeros(0, np.float32)
+        self._lead_in = self._bundle.delay
+        self._acoustic: State | None = None
+        self._segment: SegmentState | None = None
+        self._end = math.inf
+
+    @property
+    def time(self) -> float:
+        """Seconds of audio that were pushed."""
+        return self._samples / self._bundle.sample_rate
+
+    def push(self, samples: ArrayLike, rate: int) -> list[Event]:
+        """Go on by some audio.
+
+        Args:
+            samples: [n] or [n, channels], any n; floats in [-1, 1] or integers of full scale.
+            rate: samples per second; it may change from push to push.
+
+        Returns:
+            what was recognised, in the order of time; of partials only the newest.
+
+        Raises:
+            AudioError: when the samples are no audio, or the rate is no rate.
+        """
+        from asr.audio import Resampler, sanitise
+
+        audio = sanitise(samples)
+        rest: list[NDArray[np.float32]] = []
+        if self._resampler is None or self._resampler.rate_in != rate:
+            if self._resampler is not None:
+                rest = [self._resampler.flush()]
+            self._resampler = Resampler(rate, self._bundle.sample_rate)
+        audio = np.concatenate([*rest, self._resampler.step(audio)])
+        self._samples += len(audio)
+        return self._hear(audio)
+
+    def flush(self) -> list[Event]:
+        """Decode every sample that was pushed, and end the segment.
+
+        What is pushed afterwards begins anew, as a speaker after a pause; time goes on.
+        """
+        rest = self._resampler.flush() if self._resampler else np.zeros(0, np.float32)
+        self._resampler = None
+        self._samples += len(rest)
+        behind = self._bundle.delay + self._bundle.tail
+        self._end = self.time
+        silence = -(len(self._pending) + len(rest)) % self._bundle.frame
+        events = self._hear(np.pad(rest, (0, silence + behind * self._bundle.frame)))
+        events += self._segmenter.flush(self._segment)
+        self._begin(self._samples)
+        return [event for event in events if not isinstance(event, Partial)]
+
+    @property
+    def _segmenter(self) -> Segmenter:
+        origin = self._origin / self._bundle.sample_rate
+        endpointer = Endpointer(self._rules, self._bundle.frame_seconds)
+        return Segmenter(self._recognizer.search, endpointer, origin, self._end)
+
+    def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
+        """Send audio at the model's rate through all stages."""
+        audio = np.concatenate([self._pending, audio])
+        frame = self._bundle.frame
+        whole = len(audio) // frame * frame
+        self._pending = audio[whole:]
+        events: list[Event] = []
+        for begin in range(0, whole, BLOCK * frame):
+            block = audio[None, begin : min(whole, begin + BLOCK * frame)]
+            log_probs, self._acoustic = self._recognizer.acoustic.step(block, self._acoustic)
+            lead_in = min(self._lead_in, log_probs.shape[1])
+            self._lead_in -= lead_in
+            more, self._segment = self._segmenter.step(log_probs[0, lead_in:], self._segment)
+            events = [e for e in events if not isinstance(e, Partial)] + more
+        return events
+
+    def snapshot(self) -> bytes:
+        """All that the stream knows, for `Recognizer.restore`; it is not changed by this.
+
+        The search is not saved but what it has read: at most the longest segment.
+        """
+        segment = self._segment or SegmentState()
+        facts = {
+            "model": self._bundle.identity,
+            "rules": asdict(self._rules),
+            "samples": self._samples,
+            "origin": self._origin,
+            "lead_in": self._lead_in,
+            "resampler": self._resampler and [self._resampler.rate_in, *self._resampler.position],
+            "segment": asdict(replace(segment, search=None)),
+        }
+        arrays = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+        arrays["pending"] = self._pending
+        if self._resampler is not None:
+            arrays["recent"] = self._resampler.recent
+        if self._acoustic is not None:
+            state = self._recognizer.acoustic.state_to_bytes(self._acoustic)
+            arrays["acoustic"] = np.frombuffer(state, np.uint8)
+        if segment.search is not None:
+            arrays["log_probs"] = segment.search.log_probs
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_snapshot(cls, recognizer: Recognizer, snapshot: bytes) -> Stream:
+        """See `Recognizer.restore`."""
+        from asr.audio import Resampler
+
+        bundle = recognizer.bundle
+        try:
+            arrays = dict(np.load(io.BytesIO(snapshot), allow_pickle=False))
+            facts = json.loads(arrays["facts"].tobytes())
+            if facts["model"] != bundle.identity:
+                raise ModelError(
+                    f"the snapshot is of model {facts['model']}, this is {bundle.identity}"
+                )
+            stream = cls(recognizer, EndpointRules(**facts["rules"]))
+            stream._samples, stream._origin = facts["samples"], facts["origin"]
+            stream._lead_in, stream._pending = facts["lead_in"], arrays["pending"]
+            if facts["resampler"]:
+                rate, *position = facts["resampler"]
+                stream._resampler = Resampler.resume(
+                    rate, bundle.sample_rate, arrays["recent"], *position
+                )
+            if "acoustic" in arrays:
+                stream._acoustic = recognizer.acoustic.state_from_bytes(
+                    arrays["acoustic"].tobytes()
+                )
+            if "log_probs" in arrays:
+                stream._segment = stream._segmenter.resumed(
+                    arrays["log_probs"], _segment_from(facts["segment"])
+                )
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(f"the snapshot is damaged: {error}") from error
+        return stream
+
+
+def _segment_from(facts: dict[str, Any]) -> SegmentState:
+    from asr.decoding.search import DecodedWord
+
+    words, seen = (tuple(DecodedWord(**word) for word in facts[key]) for key in ("words", "seen"))
+    shown = facts["shown"] and Partial(**facts["shown"])
+    quiet = Quiet(**facts["quiet"])
+    return SegmentState(facts["begin"], quiet, None, words, seen, facts["stable"], shown)

@@ -1,0 +1,182 @@
+"""From log-probabilities to events: partials that only grow at their stable end, and finals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.endpoint import Endpointer, Quiet
+from asr.results import Event, Final, Partial, Segment, SpeechEnd, SpeechStart, Word
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from asr.decoding.search import DecodedWord, Search
+
+LOOK = 8
+"""Frames between two looks at the hypothesis; a word must read the same in both to be stable."""
+SETTLING = 20
+"""Frames that must have followed a word before it is stable."""
+PRE_ROLL = 10
+"""Frames of silence before a segment that are heard again with the next one."""
+
+Words = tuple["DecodedWord", ...]
+
+
+@dataclass(frozen=True)
+class SegmentState:
+    """A segment as far as it has been heard; frames of words count from its beginning.
+
+    Attributes:
+        begin: its first frame, counted from the first frame of the stream.
+        quiet: how it has sounded.
+        search: state of the search; None before its first frame.
+        words: the hypothesis, stable words included.
+        seen: the hypothesis at the last look.
+        stable: how many of the words will not change any more.
+        shown: the last partial; None before the first word.
+    """
+
+    begin: int = 0
+    quiet: Quiet = field(default_factory=Quiet)
+    search: Any = None
+    words: Words = ()
+    seen: Words = ()
+    stable: int = 0
+    shown: Partial | None = None
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The stage behind the acoustic model.
+
+    A word becomes stable when two looks, LOOK frames apart, agree on it and on all before it, and
+    SETTLING frames have passed since it ended. From then on it stands: should the search prefer
+    another beginning later, only what it hears behind the stable words is taken over. Looks fall
+    on fixed frames of the segment, so that the cut of the stream has no part in it.
+
+    Attributes:
+        search: log-probabilities to words.
+        endpointer: when a segment ends.
+        origin: time of the stream's first frame, in seconds.
+        end: time at which the stream ends, in seconds, when it is known; no word ends later.
+    """
+
+    search: Search[Any]
+    endpointer: Endpointer
+    origin: float = 0.0
+    end: float = math.inf
+
+    def step(
+        self, log_probs: NDArray[np.float32], state: SegmentState | None = None
+    ) -> tuple[list[Event], SegmentState]:
+        """Hear T more frames.
+
+        Args:
+            log_probs: [T, V], token 0 is blank.
+            state: what the step before gave; None at the start.
+
+        Returns:
+            what came of them, at most one Partial and that as the last; and the next state.
+        """
+        state = state or SegmentState()
+        events: list[Event] = []
+        while len(log_probs):
+            count, reason, quiet = self.endpointer.step(log_probs, state.quiet)
+            state = replace(self._read(log_probs[:count], state), quiet=quiet)
+            log_probs = log_probs[count:]
+            if reason is None:
+                break
+            heard = state.search.log_probs
+            if reason == "longest" and state.stable:
+                state = replace(state, words=state.words[: state.stable])
+                resume = state.words[-1].end
+            else:
+                state = self._finished(state)
+                resume = len(heard) - min(PRE_ROLL, quiet.silent // 2)
+            events += self._final(state)
+            log_probs = np.concatenate([heard[resume:], log_probs])
+            state = SegmentState(state.begin + resume)
+        partial, state = self._partial(state)
+        return events + partial, state
+
+    def flush(self, state: SegmentState | None) -> list[Event]:
+        """End the segment here; the next one has to begin with no state."""
+        if state is None or state.search is None:
+            return []
+        return self._final(self._finished(state))
+
+    def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
+        """The state with its search made anew from the frames [T, V] of the segment."""
+        _, search = self.search.step(log_probs)
+        return replace(state, search=search)
+
+    def _read(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
+        """Search through frames of one segment, with a look wherever one is due."""
+        frames = state.quiet.frames
+        begin = 0
+        while begin < len(log_probs):
+            end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
+            hypothesis, search = self.search.step(log_probs[begin:end], state.search)
+            words = behind(state.words[: state.stable], hypothesis.words)
+            state = replace(state, search=search, words=words)
+            if (frames + end) % LOOK == 0:
+                state = self._look(state, frames + end)
+            begin = end
+        return state
+
+    def _look(self, state: SegmentState, frames: int) -> SegmentState:
+        stable = state.stable
+        for now, then in zip(state.words[stable:], state.seen[stable:], strict=False):
+            if now.text != then.text or now.end + SETTLING > frames:
+                break
+            stable += 1
+        return replace(state, stable=stable, seen=state.words)
+
+    def _finished(self, state: SegmentState) -> SegmentState:
+        words = self.search.finish(state.search).words
+        return replace(state, words=behind(state.words[: state.stable], words))
+
+    def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
+        partial = Partial(
+            " ".join(word.text for word in state.words),
+            " ".join(word.text for word in state.words[: state.stable]),
+            self._time(state, state.quiet.frames),
+        )
+        if state.shown is None:
+            if not state.words:
+                return [], state
+            start = SpeechStart(self._time(state, state.words[0].start))
+            return [start, partial], replace(state, shown=partial)
+        if (partial.text, partial.stable) == (state.shown.text, state.shown.stable):
+            return [], state
+        return [partial], replace(state, shown=partial)
+
+    def _final(self, state: SegmentState) -> list[Event]:
+        if not state.words:
+            return [] if state.shown is None else [SpeechEnd(self._time(state, state.quiet.frames))]
+        words = tuple(self._word(word, state) for word in state.words)
+        start, end = words[0].start, words[-1].end
+        confidence = sum(word.confidence for word in words) / len(words)
+        segment = Segment(" ".join(word.text for word in words), start, end, confidence, words)
+        started: list[Event] = [SpeechStart(start)] if state.shown is None else []
+        return [*started, Final(segment), SpeechEnd(end)]
+
+    def _word(self, word: DecodedWord, state: SegmentState) -> Word:
+        end = min(self._time(state, word.end), round(self.end, 3))
+        start = min(self._time(state, word.start), round(end - self.endpointer.frame, 3))
+        return Word(word.text, start, end, word.confidence)
+
+    def _time(self, state: SegmentState, frame: int) -> float:
+        return round(self.origin + (state.begin + frame) * self.endpointer.frame, 3)
+
+
+def behind(stable: Words, words: Words) -> Words:
+    """The stable words, and those of a newer hypothesis that come after them."""
+    if all(a.text == b.text for a, b in zip(stable, words, strict=False)):
+        return stable + words[len(stable) :]
+    end = stable[-1].end
+    return stable + tuple(word for word in words if word.start + word.end > 2 * end)

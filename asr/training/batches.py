@@ -1,0 +1,184 @@
+"""From a feature store to padded, joined and masked batches, the same ones for the same seed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from lhotse import CutSet, MonoCut
+from lhotse.dataset.sampling import DynamicBucketingSampler
+from torch import Tensor
+
+from asr.nn.encoder import SUBSAMPLING
+from asr.nn.frontend import FLOOR, HOP, MELS, RATE
+from asr.nn.model import END
+from asr.training.config import TrainConfig
+from asr.training.features import FeatureStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances of similar length.
+
+    Attributes:
+        features: [N, F, MELS] float32, not normalised, silence behind each utterance.
+        frames: [N] output frames that belong to the utterance, END included.
+        tokens: [sum of counts] targets, one utterance after the other.
+        counts: [N] targets of each.
+        seconds: of audio in the batch, without padding.
+    """
+
+    features: Tensor
+    frames: Tensor
+    tokens: Tensor
+    counts: Tensor
+    seconds: float
+
+
+def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Batch:
+    """Copy utterances into one padded batch, those of a group end to end as one.
+
+    Args:
+        store: where they lie.
+        groups: indices of utterances.
+        lookahead: output frames that the encoder delays; the batch is padded by as many.
+    """
+    joined = [
+        np.concatenate([store.features[slice(*store.offsets[i : i + 2, 0])] for i in group])
+        for group in groups
+    ]
+    lengths = np.array([len(features) for features in joined])
+    padding = (END - 1 + lookahead) * SUBSAMPLING  # one frame of END is in the store already
+    features = np.full((len(groups), lengths.max() + padding, MELS), FLOOR, np.float32)
+    for row, utterance in zip(features, joined, strict=True):
+        row[: len(utterance)] = utterance
+    tokens = [[store.tokens[slice(*store.offsets[i : i + 2, 1])] for i in g] for g in groups]
+    counts = [sum(map(len, group)) for group in tokens]
+    return Batch(
+        features=torch.from_numpy(features),
+        frames=torch.from_numpy(lengths // SUBSAMPLING + END - 1),
+        tokens=torch.from_numpy(np.concatenate([t for group in tokens for t in group])).long(),
+        counts=torch.tensor(counts),
+        seconds=float(lengths.sum()) * HOP / RATE,
+    )
+
+
+def epoch_batches(
+    store: FeatureStore, config: TrainConfig, epoch: int, skip: int = 0
+) -> Iterator[Batch]:
+    """The masked batches of one epoch, from the one after the first `skip` on.
+
+    The order, the joining and the masks depend on the seed, the epoch and the number of the batch
+    alone, so that a resumed run sees what the interrupted one would have seen.
+    """
+    sampler = _sampler(store, config, epoch)
+    for number, cuts in enumerate(sampler):
+        if number < skip:
+            continue
+        rng = np.random.default_rng([config.seed, epoch, number])
+        indices = rng.permutation([int(cut.id) for cut in cuts])
+        length = float(store.frames[indices].mean()) * HOP / RATE
+        several = max(1, round(config.joined_seconds / length))
+        groups = [list(indices[i : i + several]) for i in range(0, len(indices), several)]
+        batch = collate(store, groups, config.encoder.lookahead)
+        mask(batch.features, batch.frames * SUBSAMPLING, config, rng)
+        yield batch
+
+
+def batches_per_epoch(store: FeatureStore, config: TrainConfig) -> int:
+    """How many batches the first epoch has; others differ by a few."""
+    return sum(1 for _ in _sampler(store, config, 0))
+
+
+def _sampler(store: FeatureStore, config: TrainConfig, epoch: int) -> DynamicBucketingSampler:
+    """Lhotse's sampler over bare cuts that stand for the store's utterances by number."""
+    cuts = [
+        MonoCut(id=str(i), start=0, duration=float(frames) * HOP / RATE, channel=0)
+        for i, frames in enumerate(store.frames)
+    ]
+    sampler = DynamicBucketingSampler(
+        CutSet.from_cuts(cuts),
+        max_duration=config.batch_seconds,
+        num_buckets=30,
+        shuffle=True,
+        drop_last=False,
+        seed=config.seed,
+        num_cuts_for_bins_estimate=len(cuts),
+        buffer_size=len(cuts),
+    )
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+def mask(features: Tensor, lengths: Tensor, config: TrainConfig, rng: np.random.Generator) -> None:
+    """SpecAugment in place: bands and stretches are set to the utterance's mean.
+
+    Args:
+        features: [N, F, MELS].
+        lengths: [N] feature frames that are speech.
+        config: number and width of the masks.
+        rng: where they fall.
+    """
+    streams, frames, _ = features.shape
+    means = features.mean(dim=(1, 2), keepdim=True)
+    hidden = torch.zeros(streams, frames, MELS, dtype=torch.bool)
+    bins = torch.arange(MELS)
+    for _ in range(config.frequency_masks):
+        begin, end = _stretch(np.full(streams, MELS), config.frequency_width, rng)
+        hidden |= ((bins >= begin) & (bins < end))[:, None]
+    times = torch.arange(frames)
+    spans = lengths.numpy()
+    masks = config.time_masks * spans * HOP / (10 * RATE)
+    for number in range(int(np.ceil(masks.max(initial=0)))):
+        begin, end = _stretch(spans, config.time_width, rng)
+        used = torch.from_numpy(rng.random(streams) < masks - number)[:, None]
+        hidden |= ((times >= begin) & (times < end) & used)[:, :, None]
+    torch.where(hidden, means, features, out=features)
+
+
+def _stretch(
+    lengths: np.ndarray, widest: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Begin and end of a random stretch within each length, [N, 1] each."""
+    width = rng.integers(0, widest + 1, len(lengths))
+    begin = (rng.random(len(lengths)) * np.maximum(lengths - width, 1)).astype(np.int64)
+    return torch.from_numpy(begin)[:, None], torch.from_numpy(begin + width)[:, None]
+
+
+def ahead(make: Callable[[], Iterator[T]], depth: int = 4) -> Iterator[T]:
+    """Run an iterator in a thread of its own, `depth` items ahead."""
+    items: queue.Queue[T | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: T | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return items.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in make():
+                put(item)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (item := items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()

@@ -1,0 +1,121 @@
+"""What a training run is told: a YAML file, one value per field of `TrainConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asr.errors import TrainingError
+from asr.nn.encoder import EncoderConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        train: manifest of the training cuts, as `asr prepare` wrote it.
+        dev: manifest that the model is chosen by.
+        cache: folder where features are kept.
+        encoder: shape of the model.
+        speeds: speed perturbation factors, each an additional copy of the data.
+        epochs: passes over all copies.
+        batch_seconds: audio per step.
+        joined_seconds: utterances shorter than this are joined up to it, end to end, at random.
+        learning_rate: the highest.
+        warmup_steps: until the learning rate is reached; it falls as a cosine from there.
+        weight_decay: AdamW's, on matrices only.
+        clip_norm: largest norm of the whole gradient; 0 for any.
+        clip_value: largest absolute value of each of its elements; 0 for any.
+        average: decay of the running average of the weights, which is what is saved as the model.
+        truncate_frames: back-propagate through at most so many feature frames; 0 for all. The
+            state goes on from one piece of an utterance to the next.
+        frequency_masks, frequency_width: SpecAugment (Park et al. 2019), in mel bins.
+        time_masks, time_width: the same in time; masks per 10 s of audio, width in feature frames.
+        bfloat16: compute in mixed precision.
+        seed: of everything that is random.
+        checkpoint_minutes: between two checkpoints.
+    """
+
+    train: Path
+    dev: Path
+    cache: Path
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    epochs: int = 10
+    batch_seconds: float = 400.0
+    joined_seconds: float = 4.0
+    learning_rate: float = 0.002
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    clip_norm: float = 5.0
+    clip_value: float = 0.0
+    average: float = 0.999
+    truncate_frames: int = 0
+    frequency_masks: int = 2
+    frequency_width: int = 20
+    time_masks: int = 8
+    time_width: int = 25
+    bfloat16: bool = True
+    seed: int = 1
+    checkpoint_minutes: float = 5.0
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """Read a configuration; relative paths count from the working directory.
+
+        Raises:
+            TrainingError: when the file is missing, is no YAML, or names an unknown field.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TrainingError(f"cannot read {path}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise TrainingError(f"{path} is not YAML: {error}") from None
+        return cls.from_dict(values, str(path))
+
+    @classmethod
+    def from_dict(cls, values: Any, name: str = "configuration") -> TrainConfig:
+        """Build from plain values; `name` is what errors call them."""
+        if not isinstance(values, dict):
+            raise TrainingError(f"{name}: expected `field: value` lines, got {values!r}")
+        values = dict(values)
+        values["encoder"] = _fill(EncoderConfig, values.get("encoder", {}), f"{name}: encoder")
+        for key in ("train", "dev", "cache"):
+            if key in values:
+                values[key] = Path(values[key])
+        if "speeds" in values:
+            values["speeds"] = tuple(values["speeds"])
+        config = _fill(cls, values, name)
+        if config.truncate_frames % 4 or config.truncate_frames < 0:
+            raise TrainingError(f"{name}: truncate_frames must be a multiple of 4")
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` takes."""
+        values = dataclasses.asdict(self)
+        for key in ("train", "dev", "cache"):
+            values[key] = str(values[key])
+        return values
+
+
+def _fill(kind: Any, values: dict[str, Any], name: str) -> Any:
+    fields = dataclasses.fields(kind)
+    unknown = values.keys() - {field.name for field in fields}
+    if unknown:
+        raise TrainingError(f"{name}: unknown field {', '.join(sorted(unknown))}")
+    missing = [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and field.name not in values
+    ]
+    if missing:
+        raise TrainingError(f"{name}: {', '.join(missing)} must be given")
+    return kind(**values)

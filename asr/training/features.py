@@ -1,0 +1,185 @@
+"""Features and targets of a split, computed once and read from one flat file.
+
+A store is a folder of four arrays: `features.npy` [frames, MELS] float16 of all utterances one
+after the other, `tokens.npy` of their phones, `offsets.npy` [utterances + 1, 2] with where each
+begins in the two, and `ids.txt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+from lhotse import CutSet, MonoCut
+from rich.progress import track
+
+from asr.audio import read
+from asr.decoding.lexicon import TOKENS, Lexicon
+from asr.errors import AudioError, TrainingError
+from asr.nn.frontend import HOP, MELS, RATE, Frontend
+from asr.nn.model import FRAME
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """The utterances of a split at one or several speeds.
+
+    Attributes:
+        ids: of the cuts, with `@speed` where it is not 1.
+        features: [frames, MELS] float16, a memory map.
+        tokens: [tokens] uint8.
+        offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
+    """
+
+    ids: list[str]
+    features: npt.NDArray[np.float16]
+    tokens: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureStore:
+        """Map a store that `build` wrote."""
+        return cls(
+            (folder / "ids.txt").read_text(encoding="utf-8").split("\n"),
+            np.load(folder / "features.npy", mmap_mode="r"),
+            np.load(folder / "tokens.npy"),
+            np.load(folder / "offsets.npy"),
+        )
+
+    @property
+    def frames(self) -> npt.NDArray[np.int64]:
+        """Feature frames of each utterance, [utterances]."""
+        return np.diff(self.offsets[:, 0])
+
+    def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Mean and standard deviation of every mel bin, [MELS] each, over the whole store."""
+        count = len(self.features)
+        total, squares = np.zeros(MELS), np.zeros(MELS)
+        for begin in range(0, count, 1 << 18):
+            block = self.features[begin : begin + (1 << 18)].astype(np.float64)
+            total += block.sum(0)
+            squares += np.square(block).sum(0)
+        mean = total / count
+        return mean.astype(np.float32), np.sqrt(squares / count - mean**2).astype(np.float32)
+
+
+def feature_store(manifest: Path, speeds: Sequence[float], cache: Path) -> FeatureStore:
+    """The store of a manifest at these speeds, from `cache` or computed into it.
+
+    Args:
+        manifest: a lhotse CutSet that `asr prepare` wrote.
+        speeds: factors of speed perturbation (Ko et al. 2015); 1.0 is the recording itself.
+        cache: folder of stores.
+
+    Raises:
+        TrainingError: when the manifest is missing or none of it can be used.
+    """
+    if not manifest.is_file():
+        raise TrainingError(f"{manifest} is missing; `asr prepare` makes it from a corpus")
+    version = json.dumps([list(speeds), HOP, MELS, TOKENS]).encode()
+    key = hashlib.sha256(manifest.read_bytes() + version).hexdigest()[:12]
+    folder = cache / f"{manifest.name.partition('.')[0]}-{key}"
+    if not folder.is_dir():
+        partial_folder = cache / f"{folder.name}.{os.getpid()}"
+        partial_folder.mkdir(parents=True)
+        try:
+            _build(manifest, speeds, partial_folder)
+            partial_folder.rename(folder)
+        finally:
+            shutil.rmtree(partial_folder, ignore_errors=True)
+    return FeatureStore.open(folder)
+
+
+def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
+    """Compute a store; what cannot be used is listed in `skipped.txt` and counted on the way."""
+    cuts = list(CutSet.from_file(manifest))
+    words = {word for cut in cuts for word in cut.supervisions[0].text.split()}
+    lexicon = Lexicon.pronounce(sorted(words))
+    ids: list[str] = []
+    tokens: list[npt.NDArray[np.uint8]] = []
+    ends = [(0, 0)]
+    skipped: list[str] = []
+    raw = folder / "features.f16"
+    with raw.open("wb") as file, multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        work = pool.imap(partial(_utterance, speeds=tuple(speeds)), cuts, chunksize=16)
+        for cut, versions in track(zip(cuts, work, strict=True), "features", total=len(cuts)):
+            if isinstance(versions, str):
+                skipped.append(f"{cut.id}\t{versions}")
+                continue
+            phones = phone_ids(cut.supervisions[0].text, lexicon)
+            for speed, features in zip(speeds, versions, strict=True):
+                needed = len(phones) + int(np.sum(phones[1:] == phones[:-1]))
+                if not 0 < needed <= len(features) * HOP // FRAME:
+                    skipped.append(f"{cut.id}\t{needed} phones in {len(features)} frames")
+                    continue
+                features.tofile(file)
+                ids.append(cut.id if speed == 1 else f"{cut.id}@{speed}")
+                tokens.append(phones)
+                ends.append((ends[-1][0] + len(features), ends[-1][1] + len(phones)))
+    (folder / "skipped.txt").write_text("\n".join(skipped), encoding="utf-8")
+    if not ids:
+        raise TrainingError(f"no utterance of {manifest} can be used; the first: {skipped[:1]}")
+    if skipped:
+        print(f"{len(skipped)} of {len(cuts) * len(speeds)} left out, listed in skipped.txt")
+    flat = np.memmap(raw, np.float16, "r", shape=(ends[-1][0], MELS))
+    np.save(folder / "features.npy", flat)
+    raw.unlink()
+    np.save(folder / "tokens.npy", np.concatenate(tokens))
+    np.save(folder / "offsets.npy", np.array(ends, np.int64))
+    (folder / "ids.txt").write_text("\n".join(ids), encoding="utf-8")
+
+
+def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:
+    """Token ids of a sentence in the first pronunciation of each word."""
+    index = {token: i for i, token in enumerate(TOKENS)}
+    spoken = [lexicon[word][0] for word in text.split() if word in lexicon]
+    return np.array([index[phone] for phones in spoken for phone in phones], np.uint8)
+
+
+_frontend: Frontend | None = None
+
+
+def _utterance(cut: MonoCut, speeds: tuple[float, ...]) -> list[npt.NDArray[np.float16]] | str:
+    """Features [frames, MELS] of a cut at each speed, or why there are none."""
+    global _frontend
+    if _frontend is None:
+        torch.set_num_threads(1)
+        _frontend = Frontend()
+    try:
+        audio = np.concatenate(list(read(Path(cut.recording.sources[0].source), RATE)))
+    except AudioError as error:
+        return str(error)
+    versions = []
+    for speed in speeds:
+        samples = audio if speed == 1 else soxr.resample(audio, round(RATE * speed), RATE)
+        versions.append(extract(_frontend, samples))
+    return versions
+
+
+def extract(frontend: Frontend, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Features of a whole utterance as a stream computes them, up to a pure silence behind it.
+
+    Args:
+        frontend: what computes them.
+        samples: [S] in [-1, 1].
+
+    Returns:
+        [4 (ceil(S / FRAME) + 1), MELS]
+    """
+    length = (-(-len(samples) // FRAME) + 1) * FRAME
+    padded = np.zeros((1, length), np.float32)
+    padded[0, : len(samples)] = samples
+    with torch.inference_mode():
+        features, _ = frontend.step(torch.from_numpy(padded), frontend.start(1))
+    return features[0].numpy().astype(np.float16)

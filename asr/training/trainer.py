@@ -1,0 +1,246 @@
+"""The training loop: CTC, AdamW, mixed precision, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from asr.decoding.lexicon import TOKENS
+from asr.errors import TrainingError
+from asr.nn.model import CtcModel
+from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
+from asr.training.config import TrainConfig
+from asr.training.features import FeatureStore, feature_store
+
+HEAD = "phones"
+
+
+class Trainer:
+    """One run, in a folder of its own.
+
+    `latest.pt` holds everything that the run needs to go on: model, average, optimiser, place in
+    the data and random state. `model.pt` is the averaged model with the best dev error so far,
+    `model-last.pt` the newest one.
+
+    Attributes:
+        step: updates made so far.
+        epoch: passes finished so far.
+        batch: batches of this epoch seen so far.
+        best: lowest phone error rate on dev.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.folder = config, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.store = feature_store(config.train, config.speeds, config.cache)
+        self.dev = feature_store(config.dev, (1.0,), config.cache)
+        self.model = CtcModel(config.encoder).to(self.device)
+        mean, deviation = self.store.statistics()
+        self.model.mean.copy_(torch.from_numpy(mean))
+        self.model.deviation.copy_(torch.from_numpy(deviation))
+        self.average = CtcModel(config.encoder).to(self.device).eval()
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = make_optimiser(self.model, config)
+        self.step = self.epoch = self.batch = 0
+        self.best = math.inf
+        self.total = config.epochs * batches_per_epoch(self.store, config)
+        self.writer = SummaryWriter(str(folder))
+        if (folder / "latest.pt").exists():
+            self._resume()
+
+    def run(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            TrainingError: when the loss is no longer finite.
+        """
+        saved = time.monotonic()
+        with _progress() as bar:
+            task = bar.add_task("", total=self.total, completed=self.step)
+            while self.epoch < self.config.epochs:
+                make = partial(
+                    epoch_batches, self.store, self.config, self.epoch, skip=self.batch
+                )
+                for batch in ahead(make):
+                    began = time.monotonic()
+                    loss = self._update(batch)
+                    speed = batch.seconds / (time.monotonic() - began)
+                    text = f"epoch {self.epoch + 1} loss {loss:.3f} {speed:.0f}x"
+                    bar.update(task, completed=self.step, description=text)
+                    if self.step % 20 == 0:
+                        self.writer.add_scalar("train/loss", loss, self.step)
+                        self.writer.add_scalar("train/times_real_time", speed, self.step)
+                        self.writer.add_scalar("train/rate", self._rate(), self.step)
+                    if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                        self.save()
+                        saved = time.monotonic()
+                self.epoch, self.batch = self.epoch + 1, 0
+                bar.console.print(self._evaluate())
+                self.save()
+
+    def _update(self, batch: Batch) -> float:
+        """One step of the optimiser; returns the loss per phone in nats."""
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        loss = self._loss(batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {self.step} (epoch {self.epoch + 1}, batch "
+                f"{self.batch + 1}); lower learning_rate or clip_norm and start again from "
+                f"{self.folder / 'latest.pt'}"
+            )
+        self.optimiser.zero_grad()
+        loss.backward()
+        parameters = list(self.model.parameters())
+        if self.config.clip_value:
+            torch.nn.utils.clip_grad_value_(parameters, self.config.clip_value)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm or math.inf)
+        self.optimiser.step()
+        self.step, self.batch = self.step + 1, self.batch + 1
+        if self.step % 20 == 0:
+            self.writer.add_scalar("train/gradient_norm", float(norm), self.step)
+        self._track_average()
+        return value
+
+    def _loss(self, batch: Batch) -> Tensor:
+        log_probs = self._log_probs(self.model, batch.features)
+        total = F.ctc_loss(
+            log_probs.transpose(0, 1),
+            batch.tokens.to(self.device),
+            batch.frames,
+            batch.counts,
+            reduction="sum",
+        )
+        return total / batch.counts.sum()
+
+    def _log_probs(self, model: CtcModel, features: Tensor) -> Tensor:
+        """[N, F, MELS] to [N, F / 4 - lookahead, tokens], lead-in taken off."""
+        features = model.normalise(features.to(self.device))
+        state = model.encoder.start(len(features))
+        pieces = []
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            for piece in features.split(self.config.truncate_frames or features.shape[1], dim=1):
+                state = {name: tensor.detach() for name, tensor in state.items()}
+                outputs, state = model.encoder.step(piece, state)
+                pieces.append(outputs[HEAD].float())
+        return torch.cat(pieces, dim=1)[:, self.config.encoder.lookahead :]
+
+    def _rate(self) -> float:
+        """Learning rate: a linear rise, then a cosine down to zero."""
+        warmup = self.config.warmup_steps
+        if self.step < warmup:
+            return self.config.learning_rate * (self.step + 1) / warmup
+        done = (self.step - warmup) / max(1, self.total - warmup)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    @torch.no_grad()
+    def _track_average(self) -> None:
+        decay = min(self.config.average, self.step / (self.step + 10))
+        for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
+
+    @torch.inference_mode()
+    def _evaluate(self) -> str:
+        """Greedy phone error rate of the averaged model on dev; keeps the best model."""
+        wanted, heard = [], []
+        order = sorted(range(len(self.dev.frames)), key=lambda i: int(self.dev.frames[i]))
+        for indices in _batched(order, 32):
+            batch = collate(self.dev, [[i] for i in indices], self.config.encoder.lookahead)
+            best = self._log_probs(self.average, batch.features).argmax(-1).cpu()
+            for row, frames in zip(best, batch.frames, strict=True):
+                heard.append(_spell(torch.unique_consecutive(row[:frames]).tolist()))
+            wanted += [_spell(t.tolist()) for t in batch.tokens.split(batch.counts.tolist())]
+        error = float(jiwer.wer(wanted, heard))
+        self.writer.add_scalar("dev/phone_error_rate", error, self.step)
+        metadata = {"training": self.config.to_dict(), "step": self.step, "dev": error}
+        self.average.save(self.folder / "model-last.pt", **metadata)
+        if error < self.best:
+            self.best = error
+            self.average.save(self.folder / "model.pt", **metadata)
+        return f"epoch {self.epoch}: {error:.2%} phone errors on dev, best {self.best:.2%}"
+
+    def save(self) -> None:
+        """Write `latest.pt`, whole or not at all."""
+        content = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "place": [self.step, self.epoch, self.batch],
+            "best": self.best,
+            "random": torch.get_rng_state(),
+            "config": self.config.to_dict(),
+        }
+        new = self.folder / "latest.pt.new"
+        torch.save(content, new)
+        new.replace(self.folder / "latest.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "latest.pt"
+        content: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if content["config"] != self.config.to_dict():
+            raise TrainingError(
+                f"{path} was made with another configuration; train into another folder or "
+                "delete it"
+            )
+        self.model.load_state_dict(content["model"])
+        self.average.load_state_dict(content["average"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.step, self.epoch, self.batch = content["place"]
+        self.best = content["best"]
+        torch.set_rng_state(content["random"].cpu())
+
+
+def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) that decays matrices, not biases and norms."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+    )
+
+
+def _spell(tokens: list[int]) -> str:
+    """Phones by id as a sentence, blanks left out."""
+    return " ".join(TOKENS[token] for token in tokens if token)
+
+
+def _batched(items: list[int], size: int) -> Iterator[list[int]]:
+    for i in range(0, len(items), size):
+        yield items[i : i + size]
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
