@@ -62,7 +62,9 @@ def load(
     from asr.decoding.search import GraphSearch, SearchOptions
 
     loaded = Graph.load(bundle.graph(graph), progress)
-    return Recognizer(bundle, acoustic, GraphSearch(loaded, SearchOptions(**bundle.search)))
+    return Recognizer(
+        bundle, acoustic, GraphSearch(loaded, SearchOptions(**bundle.settings.search))
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Recognizer:
         Args:
             endpoint: when a segment ends; the model's own rules if None.
         """
-        return Stream(self, endpoint or EndpointRules(**self.bundle.endpoint))
+        return Stream(self, endpoint or EndpointRules(**self.bundle.settings.endpoint))
 
     def transcribe(self, path: str | Path) -> list[Segment]:
         """The segments of an audio file of any format.
@@ -100,8 +102,8 @@ class Recognizer:
         from asr.audio import read
 
         stream = self.stream()
-        for block in read(path, self.bundle.sample_rate):
-            yield from stream.push(block, self.bundle.sample_rate)
+        for block in read(path, self.bundle.settings.sample_rate):
+            yield from stream.push(block, self.bundle.settings.sample_rate)
         yield from stream.flush()
 
     def restore(self, snapshot: bytes) -> Stream:
@@ -130,7 +132,7 @@ class Stream:
         """Stand before the first frame, after so many samples of the stream."""
         self._samples, self._origin = samples, samples
         self._pending = np.zeros(0, np.float32)
-        self._lead_in = self._bundle.delay
+        self._lead_in = self._bundle.settings.delay
         self._acoustic: State | None = None
         self._segment: SegmentState | None = None
         self._end = math.inf
@@ -138,7 +140,7 @@ class Stream:
     @property
     def time(self) -> float:
         """Seconds of audio that were pushed."""
-        return self._samples / self._bundle.sample_rate
+        return self._samples / self._bundle.settings.sample_rate
 
     def push(self, samples: ArrayLike, rate: int) -> list[Event]:
         """Go on by some audio.
@@ -160,7 +162,7 @@ class Stream:
         if self._resampler is None or self._resampler.rate_in != rate:
             if self._resampler is not None:
                 rest = [self._resampler.flush()]
-            self._resampler = Resampler(rate, self._bundle.sample_rate)
+            self._resampler = Resampler(rate, self._bundle.settings.sample_rate)
         audio = np.concatenate([*rest, self._resampler.step(audio)])
         self._samples += len(audio)
         return self._hear(audio)
@@ -173,24 +175,24 @@ class Stream:
         rest = self._resampler.flush() if self._resampler else np.zeros(0, np.float32)
         self._resampler = None
         self._samples += len(rest)
-        behind = self._bundle.delay + self._bundle.tail
+        behind = self._bundle.settings.delay + self._bundle.settings.tail
         self._end = self.time
-        silence = -(len(self._pending) + len(rest)) % self._bundle.frame
-        events = self._hear(np.pad(rest, (0, silence + behind * self._bundle.frame)))
+        silence = -(len(self._pending) + len(rest)) % self._bundle.settings.frame
+        events = self._hear(np.pad(rest, (0, silence + behind * self._bundle.settings.frame)))
         events += self._segmenter.flush(self._segment)
         self._begin(self._samples)
         return [event for event in events if not isinstance(event, Partial)]
 
     @property
     def _segmenter(self) -> Segmenter:
-        origin = self._origin / self._bundle.sample_rate
+        origin = self._origin / self._bundle.settings.sample_rate
         endpointer = Endpointer(self._rules, self._bundle.frame_seconds)
         return Segmenter(self._recognizer.search, endpointer, origin, self._end)
 
     def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
         """Send audio at the model's rate through all stages."""
         audio = np.concatenate([self._pending, audio])
-        frame = self._bundle.frame
+        frame = self._bundle.settings.frame
         whole = len(audio) // frame * frame
         self._pending = audio[whole:]
         events: list[Event] = []
@@ -250,7 +252,7 @@ class Stream:
             if facts["resampler"]:
                 rate, *position = facts["resampler"]
                 stream._resampler = Resampler.resume(
-                    rate, bundle.sample_rate, arrays["recent"], *position
+                    rate, bundle.settings.sample_rate, arrays["recent"], *position
                 )
             if "acoustic" in arrays:
                 stream._acoustic = recognizer.acoustic.state_from_bytes(

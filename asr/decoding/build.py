@@ -16,7 +16,7 @@ import kaldifst
 import numpy as np
 
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import PhoneGraph, Vocabulary
+from asr.decoding.graph import PhoneGraph, Vocabulary, rounded
 from asr.decoding.lexicon import TOKENS, Lexicon
 from asr.errors import GraphError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.decoding.ngram import NgramModel
+
+    Ints = NDArray[np.int64]
 
 MARK = len(TOKENS)
 """Input labels from here on keep apart what sounds alike, until the graph is deterministic. The
@@ -48,6 +50,7 @@ def build(lexicon: Lexicon, model: NgramModel) -> PhoneGraph:
     vocabulary = Vocabulary.of(Lexicon({word: lexicon[word] for word in words}))
     graph = kaldifst.compose(_lexicon_fst(vocabulary), _to_kaldifst(grammar(model)))
     kaldifst.determinize_star(graph, use_log=True)
+    graph = kaldifst.StdVectorFst(_to_kaldifst(rounded(_from_kaldifst(graph))))
     kaldifst.minimize_encoded(graph)
     return PhoneGraph(vocabulary, simplified(_without_marks(_from_kaldifst(graph))))
 
@@ -86,8 +89,8 @@ def _marked(vocabulary: Vocabulary) -> Iterator[tuple[int, tuple[int, ...]]]:
 def grammar(model: NgramModel) -> Fst:
     """Turns a model into an acceptor of word ids (the first is 1), sorted by them.
 
-    A state is a context that n-grams continue; the first is the empty one. An arc with the label
-    after the last word leads to the context without its first word.
+    A state is a context that n-grams continue; the first is the empty one. An arc whose input
+    is the label after the last word leads to the context without its first word.
     """
     base, start, end = model.base, 0, 1
     contexts = _contexts(model)
@@ -102,18 +105,18 @@ def grammar(model: NgramModel) -> Fst:
         spoken = (word != end) & (word != start)
         states.append(state[spoken])
         to = _state(contexts, base, order.keys[spoken], n)
-        arcs.append(_arcs(word[spoken] - 1, cost[spoken], to))
+        arcs.append(_arcs(word[spoken] - 1, word[spoken] - 1, cost[spoken], to))
     for n in range(1, len(contexts)):
         place, _ = model.orders[n - 1].find(contexts[n])
         cost = -model.orders[n - 1].backoff[place].astype(np.float32)
         states.append(sizes[n] + np.arange(len(place)))
         to = _state(contexts, base, contexts[n] % base ** (n - 1), n - 1)
-        arcs.append(_arcs(np.full(len(place), base - 1), cost, to))
+        arcs.append(_arcs(base - 1, 0, cost, to))
     first = _state(contexts, base, np.array([start]), 1)[0]
     return Fst.of(int(first), final, np.concatenate(states), np.concatenate(arcs))
 
 
-def _contexts(model: NgramModel) -> list[NDArray[np.int64]]:
+def _contexts(model: NgramModel) -> list[Ints]:
     """The keys of the contexts of 0, 1, ... words that need a state."""
     contexts = [np.zeros(1, np.int64)]
     for shorter, order in zip(model.orders, model.orders[1:], strict=False):
@@ -122,9 +125,7 @@ def _contexts(model: NgramModel) -> list[NDArray[np.int64]]:
     return contexts
 
 
-def _state(
-    contexts: list[NDArray[np.int64]], base: int, keys: NDArray[np.int64], n: int
-) -> NDArray[np.int64]:
+def _state(contexts: list[Ints], base: int, keys: Ints, n: int) -> Ints:
     """The state of the longest context that n words, given as keys [k], end with."""
     if n == 0:
         return np.zeros(len(keys), np.int64)
@@ -137,11 +138,10 @@ def _state(
 
 
 def _arcs(
-    label: NDArray[np.int64], cost: NDArray[np.float32], to: NDArray[np.int64]
+    ilabel: Ints | int, olabel: Ints | int, cost: NDArray[np.float32], to: Ints
 ) -> NDArray[np.void]:
-    arcs = np.zeros(len(label), ARC)
-    arcs["ilabel"] = arcs["olabel"] = label
-    arcs["weight"], arcs["next"] = cost, to
+    arcs = np.zeros(len(to), ARC)
+    arcs["ilabel"], arcs["olabel"], arcs["weight"], arcs["next"] = ilabel, olabel, cost, to
     return arcs
 
 

@@ -30,14 +30,14 @@ _BASE = 256
 
 
 def write_expanded(
-    graph: Fst, file: BinaryIO, progress: Callable[[float], None] = lambda _: None
+    graph: Fst, file: BinaryIO, progress: Callable[[float], None] | None = None
 ) -> None:
     """Writes the composition of the CTC topology and a graph, in OpenFst's const format.
 
     Args:
         graph: input labels are token ids (0 is epsilon).
         file: open for writing; input labels in it are token id + 1, as decoders expect.
-        progress: is told the share that is done.
+        progress: is told the share that is done, in [0, 1].
     """
     pairs = _pairs(graph)
     file.seek(HEADER.size + len(pairs) * STATE.itemsize)
@@ -47,7 +47,8 @@ def write_expanded(
         tables.append(states)
         arcs += len(expanded)
         file.write(expanded.tobytes())
-        progress(done)
+        if progress:
+            progress(done)
     start = int(np.searchsorted(pairs, graph.start * _BASE + BLANK))
     file.seek(0)
     write_header(file, start, len(pairs), arcs)
@@ -76,9 +77,7 @@ def _pairs(graph: Fst) -> Ints:
     return pairs
 
 
-def _expand(
-    graph: Fst, pairs: Ints, chunk: int = 100_000
-) -> Iterator[tuple[float, Table, Table]]:
+def _expand(graph: Fst, pairs: Ints, chunk: int = 100_000) -> Iterator[tuple[float, Table, Table]]:
     """Gives the share done, states and arcs of the composition, some states at a time."""
     for begin in range(0, len(pairs), chunk):
         part = pairs[begin : begin + chunk]
@@ -97,14 +96,17 @@ def _arcs(graph: Fst, pairs: Ints, part: Ints, begin: int) -> tuple[Ints, Table]
     loops["ilabel"] = held + 1
     loops["next"] = begin + here
 
-    speaking = here[held != BLANK]
-    to_blank = np.zeros(len(speaking), ARC)
-    to_blank["ilabel"] = BLANK + 1
-    to_blank["next"] = np.searchsorted(pairs, states[speaking] * _BASE + BLANK)
-
     owner, arc = graph.arcs_of(states)
     label = graph.arcs["ilabel"][arc]
-    allowed = (label == 0) | (label != held[owner])
+    repeats = np.bincount(owner[label == held[owner]], minlength=len(part)) > 0
+    # Where the token held cannot follow itself, it is as good as over: on to blank's arcs.
+    joins = (held != BLANK) & ~repeats & (graph.states["iepsilons"][states] == 0)
+    speaking = here[held != BLANK]
+    to_blank = np.zeros(len(speaking), ARC)
+    to_blank["ilabel"] = np.where(joins[speaking], 0, BLANK + 1)
+    to_blank["next"] = np.searchsorted(pairs, states[speaking] * _BASE + BLANK)
+
+    allowed = ((label == 0) | (label != held[owner])) & ~joins[owner]
     owner, arc, label = owner[allowed], arc[allowed], label[allowed]
     onward = graph.arcs[arc]
     silent = label == 0

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     Table = NDArray[np.void]
 
 STATE = np.dtype(
-    [("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("iepsilons", "<u4"), ("oepsilons", "<u4")]
+    [
+        ("final", "<f4"),
+        ("first", "<u4"),
+        ("arcs", "<u4"),
+        ("iepsilons", "<u4"),
+        ("oepsilons", "<u4"),
+    ]
 )
-"""Final cost (infinite if not final), first arc, and how many arcs, without input, without output."""
+"""Final cost (infinite if not final), first arc, number of arcs, of those without input, output."""
 
 ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next", "<i4")])
 
@@ -90,19 +96,16 @@ class Fst:
         """
         data = path.read_bytes()
         start, states, arcs = read_header(data, str(path))
-        end = HEADER.size + states * STATE.itemsize
-        if len(data) != end + arcs * ARC.itemsize:
-            raise GraphError(f"{path} is cut short: {len(data)} bytes")
+        if len(data) != file_size(states, arcs):
+            raise GraphError(f"{path} is cut short: {len(data)} of {file_size(states, arcs)} bytes")
         return cls(
             start,
             np.frombuffer(data, STATE, states, HEADER.size),
-            np.frombuffer(data, ARC, arcs, end),
+            np.frombuffer(data, ARC, arcs, file_size(states, 0)),
         )
 
 
-def state_table(
-    final: NDArray[np.float32], sources: Ints, arcs: Table
-) -> Table:
+def state_table(final: NDArray[np.float32], sources: Ints, arcs: Table) -> Table:
     """Counts the arcs of each state."""
     table = np.zeros(len(final), STATE)
     table["final"] = final
@@ -111,6 +114,11 @@ def state_table(
     table["iepsilons"] = np.bincount(sources[arcs["ilabel"] == 0], minlength=len(final))
     table["oepsilons"] = np.bincount(sources[arcs["olabel"] == 0], minlength=len(final))
     return table
+
+
+def file_size(states: int, arcs: int) -> int:
+    """The length of a const file in bytes."""
+    return HEADER.size + states * STATE.itemsize + arcs * ARC.itemsize
 
 
 def write_header(file: BinaryIO, start: int, states: int, arcs: int) -> None:
@@ -152,15 +160,16 @@ def connected(fst: Fst) -> Fst:
     """Keeps what can be reached from the start, and numbers the states breadth first."""
     number = np.full(len(fst.states), -1)
     level = np.array([fst.start])
-    found = []
+    levels, count = [], 0
     while len(level):
-        number[level] = np.arange(len(level)) + sum(map(len, found))
-        found.append(level)
+        number[level] = np.arange(count, count + len(level))
+        count += len(level)
+        levels.append(level)
         _, arcs = fst.arcs_of(level)
         _, first = np.unique(fst.arcs["next"][arcs], return_index=True)
         level = fst.arcs["next"][arcs][np.sort(first)].astype(np.int64)
         level = level[number[level] < 0]
-    states = np.concatenate(found)
+    states = np.concatenate(levels)
     sources, arcs = fst.arcs_of(states)
     kept = fst.arcs[arcs]
     kept["next"] = number[kept["next"]]

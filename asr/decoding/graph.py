@@ -7,20 +7,20 @@ composed with the CTC topology and kept, large but quick to load, in the user's 
 from __future__ import annotations
 
 import hashlib
-import io
 import lzma
 import os
 import zipfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import kaldifst
 import numpy as np
 
 from asr.decoding.ctc import write_expanded
-from asr.decoding.fst import ARC, HEADER, Fst, read_header
+from asr.decoding.fst import ARC, HEADER, Fst, file_size, read_header, state_table
 from asr.decoding.lexicon import TOKENS
 from asr.errors import GraphError
 
@@ -31,13 +31,20 @@ if TYPE_CHECKING:
 
     from asr.decoding.lexicon import Lexicon
 
+    Arrays = dict[str, NDArray[Any]]
     Progress = Callable[[float], None]
     Ways = tuple[tuple[int, ...], ...]
 
 FORMAT = 1
 """Version of the files that ship and of those in the cache."""
 
-STEP = 1 / 64
+COLUMNS = (
+    "format", "start", "vocabulary", "arcs", "final", "final_cost", "ilabel", "word_at", "word",
+    "cost", "next",
+)  # fmt: skip
+"""The arrays in a file that ships; what is sparse is kept as the steps between its places."""
+
+STEP = 1 / 32
 """Costs are stored as multiples of this."""
 
 
@@ -46,29 +53,33 @@ class Vocabulary:
     """The words of a graph and how they are said, kept as text until they are asked for.
 
     Attributes:
-        lines: `word PHONE... / PHONE...` with the pronunciations after the word.
+        text: UTF-8, a line `word PHONE... / PHONE...` for each word with its pronunciations.
     """
 
-    lines: tuple[str, ...] = field(repr=False)
+    text: NDArray[np.uint8] = field(repr=False)
     _known: dict[int, tuple[str, Ways]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, lexicon: Lexicon) -> Vocabulary:
         """Takes over all words of a lexicon."""
-        return cls(
-            tuple(f"{word} {' / '.join(map(' '.join, ways))}" for word, ways in lexicon.items())
-        )
+        lines = (f"{word} {' / '.join(map(' '.join, ways))}\n" for word, ways in lexicon.items())
+        return cls(np.frombuffer("".join(lines).encode(), np.uint8))
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.text == ord("\n"))
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self._ends)
 
     def __getitem__(self, label: int) -> tuple[str, Ways]:
         """The word with a label of the graph, from 1 on, and its pronunciations as token ids."""
         if label not in self._known:
-            word, *phones = self.lines[label - 1].split(" ")
-            ways = " ".join(phones).split(" / ")
-            ids = tuple(tuple(map(TOKENS.index, way.split(" "))) for way in ways)
-            self._known[label] = word, ids
+            begin = self._ends[label - 2] + 1 if label > 1 else 0
+            line = self.text[begin : self._ends[label - 1]].tobytes().decode()
+            word, _, phones = line.partition(" ")
+            ways = (way.split(" ") for way in phones.split(" / "))
+            self._known[label] = word, tuple(tuple(map(TOKENS.index, way)) for way in ways)
         return self._known[label]
 
 
@@ -88,7 +99,7 @@ class PhoneGraph:
         columns = {
             "format": np.array(FORMAT),
             "start": np.array(self.fst.start),
-            "vocabulary": np.frombuffer("\n".join(self.vocabulary.lines).encode(), np.uint8),
+            "vocabulary": self.vocabulary.text,
             "arcs": states["arcs"].astype(np.uint16),
             "final": np.diff(final, prepend=0),
             "final_cost": _steps(states["final"][final]),
@@ -102,6 +113,127 @@ class PhoneGraph:
             for name, column in columns.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, column)
+
+    @classmethod
+    def load(cls, path: Path) -> PhoneGraph:
+        """Reads what `save` wrote.
+
+        Raises:
+            GraphError: the file is damaged, or not a graph.
+        """
+        columns = _read(path, COLUMNS)
+        arcs = np.zeros(len(columns["cost"]), ARC)
+        arcs["ilabel"] = columns["ilabel"]
+        arcs["olabel"][np.cumsum(columns["word_at"])] = columns["word"]
+        arcs["weight"] = columns["cost"] * STEP
+        arcs["next"] = columns["next"] + np.arange(len(arcs))
+        count = columns["arcs"].astype(np.int64)
+        final = np.full(len(count), np.inf, np.float32)
+        final[np.cumsum(columns["final"])] = columns["final_cost"] * STEP
+        vocabulary = Vocabulary(columns["vocabulary"])
+        start = int(columns["start"])
+        if (
+            count.sum() != len(arcs)
+            or not 0 <= start < len(count)
+            or arcs["next"].min() < 0
+            or arcs["next"].max() >= len(count)
+            or arcs["ilabel"].max() >= len(TOKENS)
+            or arcs["olabel"].max() > len(vocabulary)
+        ):
+            raise GraphError(f"{path} is damaged: its arcs lead nowhere; get the file again")
+        sources = np.repeat(np.arange(len(count)), count)
+        return cls(vocabulary, Fst(start, state_table(final, sources, arcs), arcs))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph to search in: its input labels are token id + 1, 0 is epsilon."""
+
+    vocabulary: Vocabulary
+    fst: kaldifst.StdFst = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path, progress: Progress | None = None) -> Graph:
+        """Loads a graph; the first time it is unpacked into the cache.
+
+        Several processes may do so at once: each writes a file of its own and renames it.
+
+        Args:
+            path: a file that `PhoneGraph.save` wrote.
+            progress: is told the share that is done, in [0, 1], while the graph is unpacked.
+
+        Raises:
+            GraphError: the file is damaged, or the cache cannot be written.
+        """
+        cached = cache_folder() / f"{_digest(path)}-{FORMAT}.fst"
+        vocabulary = Vocabulary(_read(path, ("format", "vocabulary"))["vocabulary"])
+        if not _complete(cached):
+            _unpack(path, cached, progress)
+        fst = kaldifst.StdConstFst.read(str(cached))
+        if fst is None:
+            raise GraphError(f"cannot read {cached}; delete it, and it is made again")
+        return cls(vocabulary, fst)
+
+
+def cache_folder() -> Path:
+    """Where unpacked graphs are kept: rill/ in XDG_CACHE_HOME, or in .cache of the home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rill"
+
+
+def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
+    graph = PhoneGraph.load(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent) as folder:
+            unpacked = Path(folder) / target.name
+            with unpacked.open("wb") as file:
+                write_expanded(graph.fst, file, progress)
+            unpacked.replace(target)
+    except OSError as error:
+        raise GraphError(
+            f"cannot unpack the graph {path} into {target.parent}: {error.strerror}; make room "
+            "there, or name another folder in the environment variable XDG_CACHE_HOME"
+        ) from error
+
+
+def _complete(cached: Path) -> bool:
+    """Whether the file is there and as long as its header says."""
+    try:
+        with cached.open("rb") as file:
+            _, states, arcs = read_header(file.read(HEADER.size), str(cached))
+    except (OSError, GraphError):
+        return False
+    return cached.stat().st_size == file_size(states, arcs)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise GraphError(f"cannot read the graph {path}: {error.strerror}") from error
+
+
+def _read(path: Path, names: tuple[str, ...]) -> Arrays:
+    """Reads some columns of a file, the first of which is its format."""
+    try:
+        with np.load(path) as archive:
+            columns = {name: archive[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, lzma.LZMAError) as error:
+        raise GraphError(f"{path} is not a graph, or damaged: {error}") from error
+    if columns["format"] != FORMAT:
+        raise GraphError(
+            f"{path} has format {columns['format']}, this version reads {FORMAT}: "
+            "build the graph again with `asr graph`"
+        )
+    return columns
+
+
+def rounded(fst: Fst) -> Fst:
+    """Rounds costs as `PhoneGraph.save` does; more states are equal then."""
+    states, arcs = fst.states.copy(), fst.arcs.copy()
+    states["final"] = np.round(states["final"] / STEP) * STEP
+    arcs["weight"] = np.round(arcs["weight"] / STEP) * STEP
+    return Fst(fst.start, states, arcs)
 
 
 def _steps(costs: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -165,7 +165,7 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float], frequency: Float
             context = np.logaddexp(context, here)
             joint = np.logaddexp(joint, here + model.log_prob(keys, n))
         orders.append(Order(keys, joint - context, np.zeros(len(keys))))
-    return _with_backoffs(NgramModel(models[0].words, tuple(orders)))
+    return normalised(NgramModel(models[0].words, tuple(orders)))
 
 
 def _context(model: NgramModel, keys: Ints, n: int, log_frequency: Floats) -> Floats:
@@ -173,14 +173,14 @@ def _context(model: NgramModel, keys: Ints, n: int, log_frequency: Floats) -> Fl
     if n == 1:
         return np.zeros(len(keys))
     histories, places = np.unique(keys // model.base, return_inverse=True)
-    result = log_frequency[histories // model.base ** (n - 2)]
+    result: Floats = log_frequency[histories // model.base ** (n - 2)]
     for k in range(2, n):
         gram = histories // model.base ** (n - 1 - k) % model.base**k
         result = result + model.log_prob(gram, k)
     return result[places]
 
 
-def _with_backoffs(model: NgramModel) -> NgramModel:
+def normalised(model: NgramModel) -> NgramModel:
     """Sets the back-off weights so that the probabilities after every history sum to one."""
     orders = [model.orders[0]]
     for n in range(2, len(model.orders) + 1):
@@ -233,7 +233,7 @@ def prune(model: NgramModel, size: int, frequency: Floats) -> NgramModel:
     orders = [model.orders[0]]
     for order, keep in zip(model.orders[1:], kept, strict=True):
         orders.append(Order(order.keys[keep], order.log_prob[keep], np.zeros(int(keep.sum()))))
-    return _with_backoffs(NgramModel(model.words, tuple(orders)))
+    return normalised(NgramModel(model.words, tuple(orders)))
 
 
 def _losses(model: NgramModel, n: int, log_frequency: Floats) -> Floats:

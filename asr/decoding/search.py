@@ -230,17 +230,15 @@ class GraphSearch:
         alive, path = state.decoder.get_best_path(final)
         if not alive:
             return Hypothesis((), state.frames)
-        _, labels, word_ids, _ = kaldifst.get_linear_symbol_sequence(path)
+        _, labels, word_labels, _ = kaldifst.get_linear_symbol_sequence(path)
         said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
-        ends = word_ends([self.graph.said(word) for word in word_ids], said.tokens)
-        words = [self.graph.words[word] for word in word_ids]
-        return Hypothesis(
-            tuple(
-                said.word(text, first, last)
-                for text, first, last in zip(words, [0, *ends], ends, strict=False)
-            ),
-            said.trailing_blanks,
-        )
+        entries = [self.graph.vocabulary[label] for label in word_labels]
+        ends = word_ends([ways for _, ways in entries], said.tokens)
+        words = [
+            said.word(text, first, last)
+            for (text, _), first, last in zip(entries, [0, *ends], ends, strict=False)
+        ]
+        return Hypothesis(tuple(words), said.trailing_blanks)
 
 
 def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:

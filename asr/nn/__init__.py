@@ -1,0 +1,1 @@
+"""The acoustic model in torch, for training and export; the runtime does without."""

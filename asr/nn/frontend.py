@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filter bank as one convolution, one matrix product and a logarithm.
+"""Kaldi's log-mel filter bank as two convolutions and a logarithm.
 
 Every step between the samples and the spectrum (DC removal, pre-emphasis, window, Fourier
 transform) is linear, so all of them fold into a single strided convolution. The same module runs
@@ -61,6 +61,16 @@ def fourier_kernel() -> Tensor:
     return fourier @ torch.diag(povey) @ emphasis @ centred
 
 
+def on_differences(kernel: Tensor) -> Tensor:
+    """The same kernel for differences of neighbouring samples, [rows, WINDOW - 1].
+
+    With the mean taken out every row sums to zero, so it can be summed by parts:
+    `sum k_i x_i = sum -(k_0 + ... + k_i) (x_{i+1} - x_i)`. A constant offset, which would drown
+    faint bins in float32's rounding, then vanishes before it is multiplied.
+    """
+    return -kernel.cumsum(dim=1)[:, :-1]
+
+
 class Frontend(nn.Module):
     """Log-mel features of a stream, in natural logarithm, without normalisation.
 
@@ -76,8 +86,8 @@ class Frontend(nn.Module):
         mels = mel_matrix()
         used = mels.sum(0) > 0
         self.register_buffer("mels", mels[:, used].float()[:, :, None], persistent=False)
-        kernel = fourier_kernel()[used.repeat(2)].float()
-        self.register_buffer("kernel", kernel[:, None], persistent=False)
+        kernel = on_differences(fourier_kernel()[used.repeat(2)])
+        self.register_buffer("kernel", kernel.float()[:, None], persistent=False)
 
     def start(self, streams: int) -> Tensor:
         """The tail of a stream that has not begun: [streams, TAIL] zeros."""
@@ -87,14 +97,15 @@ class Frontend(nn.Module):
         """Features of the frames that this audio completes.
 
         Args:
-            audio: [N, S] samples in [-1, 1], S a multiple of HOP.
+            audio: [N, S] samples in [-1, 1], S a multiple of HOP above 0.
             tail: [N, TAIL] samples before them.
 
         Returns:
             features [N, S / HOP, MELS] and the next tail.
         """
         samples = torch.cat([tail, audio], dim=1)
-        spectrum = F.conv1d(samples[:, None], self.kernel, stride=HOP)
+        differences = samples[:, 1:] - samples[:, :-1]
+        spectrum = F.conv1d(differences[:, None], self.kernel, stride=HOP)
         real, imaginary = spectrum.chunk(2, dim=1)
         energies = F.conv1d(real.square() + imaginary.square(), self.mels)
         features = energies.clamp(min=torch.finfo(torch.float32).eps).log()

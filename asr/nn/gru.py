@@ -75,7 +75,9 @@ class _Recurrence(torch.autograd.Function):
             torch.add(grads[0][t], dh, out=changes[t])
             repeated = changes[t].to(n.dtype).repeat(1, 3)
             torch.mul(slopes[t], repeated, out=of_products[t])
-            dh = torch.addcmul(F.linear(of_products[t], columns).to(kind), changes[t], z[t].to(kind))
+            dh = torch.addcmul(
+                F.linear(of_products[t], columns).to(kind), changes[t], z[t].to(kind)
+            )
         of_inputs = of_products.clone()
         of_inputs[:, :, -n.shape[2] :] = changes.to(n.dtype) * to_n
         flat = of_products.flatten(0, 1)

@@ -81,5 +81,7 @@ class CtcModel(nn.Module):
             model = cls(EncoderConfig(**content.pop("config")))
             model.load_state_dict(content.pop("model"))
         except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise ModelError(f"{path} is not a checkpoint that `asr train` wrote: {error}") from None
+            raise ModelError(
+                f"{path} is not a checkpoint that `asr train` wrote: {error}"
+            ) from None
         return model.eval(), content

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -103,16 +105,18 @@ def _sampler(store: FeatureStore, config: TrainConfig, epoch: int) -> DynamicBuc
         MonoCut(id=str(i), start=0, duration=float(frames) * HOP / RATE, channel=0)
         for i, frames in enumerate(store.frames)
     ]
-    sampler = DynamicBucketingSampler(
-        CutSet.from_cuts(cuts),
-        max_duration=config.batch_seconds,
-        num_buckets=30,
-        shuffle=True,
-        drop_last=False,
-        seed=config.seed,
-        num_cuts_for_bins_estimate=len(cuts),
-        buffer_size=len(cuts),
-    )
+    with warnings.catch_warnings():  # it would rather read from a file; these fit in memory
+        warnings.simplefilter("ignore")
+        sampler = DynamicBucketingSampler(
+            CutSet.from_cuts(cuts),
+            max_duration=config.batch_seconds,
+            num_buckets=max(2, min(30, len(cuts) // 10)),
+            shuffle=True,
+            drop_last=False,
+            seed=config.seed,
+            num_cuts_for_bins_estimate=len(cuts),
+            buffer_size=len(cuts),
+        )
     sampler.set_epoch(epoch)
     return sampler
 
@@ -143,9 +147,7 @@ def mask(features: Tensor, lengths: Tensor, config: TrainConfig, rng: np.random.
     torch.where(hidden, means, features, out=features)
 
 
-def _stretch(
-    lengths: np.ndarray, widest: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _stretch(lengths: np.ndarray, widest: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Begin and end of a random stretch within each length, [N, 1] each."""
     width = rng.integers(0, widest + 1, len(lengths))
     begin = (rng.random(len(lengths)) * np.maximum(lengths - width, 1)).astype(np.int64)
@@ -159,10 +161,9 @@ def ahead(make: Callable[[], Iterator[T]], depth: int = 4) -> Iterator[T]:
 
     def put(item: T | BaseException | None) -> None:
         while not stop.is_set():
-            try:
-                return items.put(item, timeout=0.2)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                items.put(item, timeout=0.2)
+                return
 
     def work() -> None:
         try:

@@ -1,4 +1,4 @@
-"""From published corpora to lhotse manifests: one file of cuts per split, and the audio beside it."""
+"""From corpora to lhotse manifests: a file of cuts for each split, and the audio beside it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from asr.errors import TrainingError
 from asr.nn.model import CtcModel
 from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
 from asr.training.config import TrainConfig
-from asr.training.features import FeatureStore, feature_store
+from asr.training.features import feature_store
 
 HEAD = "phones"
 
@@ -78,9 +78,7 @@ class Trainer:
         with _progress() as bar:
             task = bar.add_task("", total=self.total, completed=self.step)
             while self.epoch < self.config.epochs:
-                make = partial(
-                    epoch_batches, self.store, self.config, self.epoch, skip=self.batch
-                )
+                make = partial(epoch_batches, self.store, self.config, self.epoch, skip=self.batch)
                 for batch in ahead(make):
                     began = time.monotonic()
                     loss = self._update(batch)
@@ -103,7 +101,7 @@ class Trainer:
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -124,7 +122,8 @@ class Trainer:
         self._track_average()
         return value
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """CTC loss (Graves et al. 2006) of a batch, in nats per phone."""
         log_probs = self._log_probs(self.model, batch.features)
         total = F.ctc_loss(
             log_probs.transpose(0, 1),

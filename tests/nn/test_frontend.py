@@ -27,10 +27,10 @@ def noise(amplitude: float) -> torch.Tensor:
 SIGNALS = {
     "noise": noise(0.1),
     "faint noise": noise(1e-4),
-    "noise on an offset": noise(0.01) + 0.5,
+    "noise on an offset": noise(0.01) + 0.1,
     "silence": torch.zeros(RATE),
     "clipped tone": (10 * tone(300, 0.5)).clamp(-1, 1),
-    "clipped noise": noise(1.0).clamp(-1, 1),
+    "clipped noise": noise(0.5).clamp(-1, 1),
     **{f"{hertz} Hz": tone(hertz, 0.1) for hertz in (50, 200, 440, 1000, 3000, 7000)},
 }
 
@@ -92,21 +92,26 @@ def test_equals_kaldi_on_speech(reference):
         assert_close(rill(samples), reference(samples))
 
 
-@pytest.mark.parametrize("hertz", [200, 1000, 7000])
-def test_full_scale_tones_are_as_exact_as_kaldis_own_arithmetic(hertz):
-    """Between a tone and its faintest leakage float32 runs out of digits, for Kaldi too."""
-    samples = tone(hertz, 1.0)
-    exact = torchaudio_fbank(samples.double())
-    kaldi = kaldi_native_fbank(samples)
-    error_of_kaldi = (kaldi - exact)[SETTLED][:-2].abs().max().item()
-    assert_close(rill(samples), exact, tolerance=max(2.5e-3, 1.5 * error_of_kaldi))
+@pytest.mark.parametrize(
+    ("samples", "tolerance"),
+    [
+        pytest.param(noise(0.01) + 0.9, 1e-3, id="offset of nearly full scale"),
+        pytest.param(noise(5.0).clamp(-1, 1), 1e-3, id="noise clipped to a square"),
+        # from a full-scale tone to its faintest leakage float32 runs out of digits; Kaldi's own
+        # arithmetic is 4e-3 off at 3 kHz
+        pytest.param(tone(200, 1.0), 1e-3, id="full scale at 200 Hz"),
+        pytest.param(tone(3000, 1.0), 4e-3, id="full scale at 3 kHz"),
+    ],
+)
+def test_extremes_equal_kaldi_computed_in_float64(samples, tolerance):
+    assert_close(rill(samples), torchaudio_fbank(samples.double()), tolerance)
 
 
 def test_silence_is_the_floor():
     assert rill(torch.zeros(RATE)).eq(FLOOR).all()
 
 
-@given(st.lists(st.integers(0, 7), min_size=1, max_size=8))
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=8))
 def test_any_cut_gives_the_same_features(hops):
     samples = noise(0.1)[: sum(hops) * HOP]
     frontend = Frontend()
@@ -115,4 +120,4 @@ def test_any_cut_gives_the_same_features(hops):
     for piece in samples.split([n * HOP for n in hops]):
         features, tail = frontend.step(piece[None], tail)
         pieces.append(features)
-    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-4, rtol=0)

@@ -1,0 +1,217 @@
+"""The acoustic model on onnxruntime: audio in, log-probabilities out, state as a value."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from asr.errors import DeviceError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from asr.bundle import Bundle
+
+    Floats = NDArray[np.float32]
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""onnxruntime's name for each device."""
+
+State = dict[str, "Floats | onnxruntime.OrtValue"]
+"""Tensors by name; on the CPU arrays, elsewhere values that stay on the device."""
+
+
+class AcousticModel:
+    """A loaded model; it holds no stream's state, and any number of threads may share it.
+
+    Attributes:
+        bundle: the folder it came from.
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: str = "cpu", threads: int = 1, *, bind: bool | None = None
+    ) -> None:
+        """Load.
+
+        Args:
+            bundle: the model folder.
+            device: `cpu`, `cuda`, or `auto` for cuda where there is one.
+            threads: that one step may use.
+            bind: keep states on the device by I/O binding; None for all devices but the CPU.
+
+        Raises:
+            DeviceError: when the device is unknown or not there.
+            ModelError: when the graph is none, or does not fit the folder's settings.
+        """
+        self.bundle = bundle
+        self.device = _choose(device)
+        self._session = _open(bundle, PROVIDERS[self.device], threads)
+        self._bind = self.device != "cpu" if bind is None else bind
+        self._shapes = bundle.settings.states
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._check()
+
+    def _check(self) -> None:
+        """That inputs and outputs are those that the settings promise."""
+        where = self.bundle.path / self.bundle.settings.model
+        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        if inputs.keys() != {"audio", *self._shapes}:
+            raise ModelError(
+                f"{where} has inputs {', '.join(inputs)}; config.json promises audio, "
+                f"{', '.join(self._shapes)}"
+            )
+        for name, shape in self._shapes.items():
+            fixed = [n if isinstance(n, int) else None for n in inputs[name]]
+            if fixed != list(shape):
+                raise ModelError(f"{where}: state {name} is {fixed}, config.json says {shape}")
+        if len(self._outputs) != 1 + len(self._shapes):
+            raise ModelError(f"{where} does not return log-probabilities and every state")
+        tokens = self._session.get_outputs()[0].shape[-1]
+        if tokens != len(self.bundle.tokens):
+            raise ModelError(
+                f"{where} tells {tokens} tokens apart, tokens.txt names {len(self.bundle.tokens)}"
+            )
+
+    def start(self, streams: int = 1) -> State:
+        """The state of streams that have not begun: zeros."""
+        return {
+            name: np.zeros([streams if n is None else n for n in shape], np.float32)
+            for name, shape in self._shapes.items()
+        }
+
+    def step(self, audio: Floats, state: State | None = None) -> tuple[Floats, State]:
+        """Log-probabilities for a chunk of N streams.
+
+        Args:
+            audio: [N, S] float32 in [-1, 1], S a multiple of the frame, 0 allowed.
+            state: what the step before gave for the same streams; None at the start.
+
+        Returns:
+            log-probabilities [N, S / frame, V], and the next state.
+
+        Raises:
+            ModelError: when shape or type are others, or the state is of other streams.
+        """
+        frame = self.bundle.settings.frame
+        if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] % frame:
+            raise ModelError(
+                f"expected audio [streams, samples] in float32, samples a multiple of {frame}; "
+                f"got {audio.dtype} {list(audio.shape)}"
+            )
+        state = state or self.start(len(audio))
+        if not audio.size:
+            return np.zeros((len(audio), 0, len(self.bundle.tokens)), np.float32), state
+        if self._bind:
+            return self._step_on_device(audio, state)
+        try:
+            log_probs, *after = self._session.run(None, {"audio": audio, **state})
+        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
+            raise ModelError(f"the state does not fit {len(audio)} streams: {error}") from None
+        return log_probs, dict(zip(self._shapes, after, strict=True))
+
+    def _step_on_device(self, audio: Floats, state: State) -> tuple[Floats, State]:
+        """The same, with states that never leave the device."""
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("audio", audio)
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(value, self.device, 0)
+            binding.bind_ortvalue_input(name, value)
+        log_probs, *after = self._outputs
+        binding.bind_output(log_probs, "cpu")
+        for name in after:
+            binding.bind_output(name, self.device, 0)
+        self._session.run_with_iobinding(binding)
+        first, *rest = binding.get_outputs()
+        return first.numpy(), dict(zip(self._shapes, rest, strict=True))
+
+    def stack(self, states: Sequence[State]) -> State:
+        """One state of many streams from states of few, in their order."""
+        arrays = [_on_host(state) for state in states]
+        return {
+            name: np.concatenate([state[name] for state in arrays], axis=shape.index(None))
+            for name, shape in self._shapes.items()
+        }
+
+    def split(self, state: State) -> list[State]:
+        """The state of each stream by itself."""
+        arrays = _on_host(state)
+        parts = {
+            name: np.split(arrays[name], arrays[name].shape[axis], axis)
+            for name, axis in ((name, shape.index(None)) for name, shape in self._shapes.items())
+        }
+        return [
+            dict(zip(parts, streams, strict=True)) for streams in zip(*parts.values(), strict=True)
+        ]
+
+    def state_to_bytes(self, state: State) -> bytes:
+        """A state to keep or to send; `state_from_bytes` of the same model reads it."""
+        file = io.BytesIO()
+        identity = np.array(self.bundle.identity)
+        np.savez(file, allow_pickle=False, identity=identity, **_on_host(state))
+        return file.getvalue()
+
+    def state_from_bytes(self, data: bytes) -> State:
+        """Read what `state_to_bytes` wrote.
+
+        Raises:
+            ModelError: when it is damaged, or the state of another model.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                arrays = dict(archive)
+            identity = str(arrays.pop("identity"))
+        except (ValueError, KeyError, OSError, EOFError) as error:
+            raise ModelError(f"the saved state is damaged: {error}") from None
+        if identity != self.bundle.identity or arrays.keys() != self._shapes.keys():
+            raise ModelError(
+                f"the saved state is of model {identity}, this is {self.bundle.identity}"
+            )
+        return dict(arrays)
+
+
+def _on_host(state: State) -> dict[str, Floats]:
+    return {
+        name: value if isinstance(value, np.ndarray) else value.numpy()
+        for name, value in state.items()
+    }
+
+
+def _choose(device: str) -> str:
+    """The device to use, one of PROVIDERS."""
+    there = onnxruntime.get_available_providers()
+    if device == "auto":
+        return "cuda" if PROVIDERS["cuda"] in there else "cpu"
+    if device not in PROVIDERS:
+        raise DeviceError(f"unknown device {device!r}; known are {', '.join(PROVIDERS)} and auto")
+    if PROVIDERS[device] not in there:
+        raise DeviceError(
+            f"this onnxruntime has no {PROVIDERS[device]}, only {', '.join(there)}; for cuda "
+            "install onnxruntime-gpu in place of onnxruntime"
+        )
+    return device
+
+
+def _open(bundle: Bundle, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # idle threads of onnxruntime spin by default and burn a core between two chunks
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = bundle.file(bundle.settings.model)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # onnxruntime's own errors share no base class
+        raise ModelError(f"onnxruntime cannot load {path}: {error}") from None
+    if provider not in session.get_providers():
+        raise DeviceError(
+            f"onnxruntime could not start {provider} and would run on "
+            f"{', '.join(session.get_providers())}; are the driver and its libraries installed?"
+        )
+    return session

@@ -1,0 +1,179 @@
+"""A model folder: what is in it, and whether it fits together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from asr.errors import ModelError
+
+FORMAT = 1
+"""Version of the folder's layout."""
+CONFIG, TOKENS = "config.json", "tokens.txt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `config.json` says.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        language: of its speech, as a BCP 47 tag.
+        license: of the weights, as an SPDX expression.
+        data: what the model was trained on.
+        sample_rate: samples per second of its audio.
+        frame: samples per output frame.
+        delay: output frames at the start of a stream that are lead-in of the look-ahead.
+        tail: output frames of silence that have to follow the last sample, besides the delay.
+        model: file of the acoustic model.
+        states: shape of each of its states; None stands for the number of streams.
+        graphs: file of each search graph by name.
+        search: settings of the search in a graph.
+        endpoint: seconds of each endpoint rule.
+        files: size in bytes and SHA-256 of each file.
+        format: version of the folder's layout.
+    """
+
+    name: str
+    version: str
+    language: str
+    license: str
+    data: str
+    sample_rate: int
+    frame: int
+    delay: int
+    tail: int
+    model: str
+    states: dict[str, list[int | None]]
+    files: dict[str, tuple[int, str]]
+    graphs: dict[str, str] = field(default_factory=dict)
+    search: dict[str, float] = field(default_factory=dict)
+    endpoint: dict[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The text of `config.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder whose files are the ones that its `config.json` describes.
+
+    Attributes:
+        path: the folder.
+        settings: what `config.json` says.
+        tokens: name of each token; its id is its place.
+    """
+
+    path: Path
+    settings: Settings
+    tokens: tuple[str, ...]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read a model folder, and check the acoustic model's files by their SHA-256.
+
+        Raises:
+            ModelError: when something is missing, damaged or does not fit, with the reason.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise ModelError(f"there is no model folder {path}; `asr export` makes one")
+        settings = _settings(path / CONFIG)
+        bundle = cls(path, settings, _tokens(path / TOKENS))
+        for name in (TOKENS, settings.model):
+            bundle.file(name)
+        return bundle
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds per output frame."""
+        return self.settings.frame / self.settings.sample_rate
+
+    @property
+    def identity(self) -> str:
+        """Tells this acoustic model from any other."""
+        return self.settings.files[self.settings.model][1][:16]
+
+    def file(self, name: str) -> Path:
+        """A file of the folder, after a look at its size and SHA-256.
+
+        Raises:
+            ModelError: when it is not the file that `config.json` describes.
+        """
+        path = self.path / name
+        if name not in self.settings.files:
+            raise ModelError(f"{self.path / CONFIG} gives no SHA-256 for {name}")
+        size, digest = self.settings.files[name]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
+        if len(content) != size:
+            raise ModelError(f"{path} has {len(content)} bytes, expected {size}; {MEND}")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ModelError(f"{path} is not the file that {CONFIG} describes; {MEND}")
+        return path
+
+    def graph(self, name: str) -> Path:
+        """The file of a search graph.
+
+        Raises:
+            ModelError: when the model has none of that name, or it is damaged.
+        """
+        known = self.settings.graphs
+        if name not in known:
+            there = ", ".join(known) or "none; load it with graph=None for its bare tokens"
+            raise ModelError(f"{self.path} has no graph {name!r}; there is {there}")
+        return self.file(known[name])
+
+
+MEND = "get the model folder again"
+
+
+def describe(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file, as `config.json` holds them."""
+    content = path.read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is no JSON: {error}; {MEND}") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds no settings; {MEND}")
+    if values.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} is of format {values.get('format')}, this version reads {FORMAT}; "
+            "export the model again, or get the version of rill-asr that goes with it"
+        )
+    names = {field.name for field in fields(Settings)}
+    try:
+        settings = Settings(**{key: values[key] for key in names & values.keys()})
+        numbers = (settings.sample_rate, settings.frame, settings.delay + 1, settings.tail + 1)
+        if min(numbers) < 1:
+            raise ValueError("rate, frame, delay and tail must not be negative")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path} lacks something, or has it wrong: {error}; {MEND}") from None
+    return settings
+
+
+def _tokens(path: Path) -> tuple[str, ...]:
+    """Names by id from lines `name id`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        by_id = {int(number): name for name, number in (line.rsplit(" ", 1) for line in lines)}
+        if not lines or sorted(by_id) != list(range(len(lines))):
+            raise ValueError(f"ids are not 0 to {len(lines) - 1}")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}; {MEND}") from None
+    return tuple(by_id[number] for number in range(len(lines)))

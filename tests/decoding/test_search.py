@@ -1,0 +1,145 @@
+"""Words, their times and confidences, from frames that come in any pieces."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.decoding.graph import Graph
+from asr.decoding.search import GraphSearch, SearchOptions, word_ends
+from asr.errors import GraphError, UsageError
+from tests.decoding.world import frames, noise
+
+
+@pytest.fixture(scope="module")
+def search(graph: Graph) -> GraphSearch:
+    return GraphSearch(graph, SearchOptions(beam=30.0, acoustic_scale=1.0))
+
+
+def recognised(search: GraphSearch, log_probs: np.ndarray) -> str:
+    _, state = search.step(log_probs)
+    return " ".join(word.text for word in search.finish(state).words)
+
+
+def test_words_with_their_frames(search):
+    hypothesis, state = search.step(frames("- - B B AH S - - - S T T AA - P - - - -"))
+    assert search.finish(state) == hypothesis
+    assert [(w.text, w.start, w.end) for w in hypothesis.words] == [("bus", 2, 6), ("stop", 9, 15)]
+    assert hypothesis.trailing_blanks == 4
+
+
+def test_confidence_is_the_mean_posterior_of_the_tokens(search):
+    sure, unsure = frames("- B AH S -", 0.9), frames("- T AA P -", 0.5)
+    words = search.step(np.concatenate([sure, unsure]))[0].words
+    assert [word.text for word in words] == ["bus", "top"]
+    assert words[0].confidence == pytest.approx(0.9, abs=1e-4)
+    assert words[1].confidence == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("sound", ["AH", "EY"])
+def test_every_pronunciation_counts(search, sound):
+    assert recognised(search, frames(f"- {sound} - R EH D -")) == "a red"
+
+
+def test_grammar_tells_homophones_apart(search):
+    assert recognised(search, frames("- AH - R EH D -")) == "a red"
+    assert recognised(search, frames("- AH - R IY D -")) == "a reed"
+    assert recognised(search, frames("- B AH S - R IY D -")) == "bus read"
+    assert recognised(search, frames("- AH - T IY -")) == "a tee"
+
+
+def test_word_in_progress_has_the_frames_so_far(search):
+    hypothesis, state = search.step(frames("- AH T IY P AA"))
+    assert [(w.text, w.start, w.end) for w in hypothesis.words[-1:]] == [("teapot", 2, 6)]
+    hypothesis, _ = search.step(frames("T -"), state)
+    assert [(w.text, w.start, w.end) for w in hypothesis.words[-1:]] == [("teapot", 2, 7)]
+
+
+def test_nothing_heard(search):
+    hypothesis, state = search.step(frames("")[:0])
+    assert hypothesis == search.finish(state)
+    assert (hypothesis.words, hypothesis.trailing_blanks) == ((), 0)
+
+
+def test_silence(search):
+    hypothesis, state = search.step(frames("- " * 50))
+    assert hypothesis == search.finish(state)
+    assert (hypothesis.words, hypothesis.trailing_blanks) == ((), 50)
+
+
+@settings(deadline=None)
+@given(
+    count=st.integers(0, 60),
+    seed=st.integers(0, 10_000),
+    cuts=st.lists(st.integers(0, 60), max_size=10),
+)
+def test_any_cut_gives_the_same(search, count, seed, cuts):
+    log_probs = noise(count, seed)
+    whole, whole_state = search.step(log_probs)
+    state = None
+    for part in np.split(log_probs, sorted(min(cut, count) for cut in cuts)):
+        hypothesis, state = search.step(part, state)
+    assert hypothesis == whole
+    assert search.finish(state) == search.finish(whole_state)
+    assert np.array_equal(state.log_probs, log_probs)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 40))
+def test_words_are_in_order_and_within_the_frames(search, seed, count):
+    _, state = search.step(noise(count, seed))
+    hypothesis = search.finish(state)
+    edges = [edge for word in hypothesis.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert all(0 <= word.start < word.end <= count for word in hypothesis.words)
+    assert all(0 <= word.confidence <= 1 for word in hypothesis.words)
+    assert 0 <= hypothesis.trailing_blanks <= count
+
+
+def test_old_states_stay_valid(search):
+    _, fork = search.step(frames("- B AH S -"))
+    first, one = search.step(frames("T AA P -"), fork)
+    second, two = search.step(frames("S T AA P -"), fork)
+    assert [word.text for word in first.words] == ["bus", "top"]
+    assert [word.text for word in second.words] == ["bus", "stop"]
+    assert search.finish(one) == first
+    assert search.finish(two) == second
+    assert [word.text for word in search.finish(fork).words] == ["bus"]
+
+
+def test_finish_prefers_whole_sentences(graph):
+    search = GraphSearch(graph, SearchOptions(beam=30.0, acoustic_scale=1.0))
+    hypothesis, state = search.step(frames("- B AH S - T IY P -", 0.6))
+    finished = search.finish(state)
+    assert [word.text for word in finished.words][0] == "bus"
+    assert graph_sentence(graph, finished)
+    assert hypothesis.words
+
+
+def graph_sentence(graph: Graph, hypothesis) -> bool:
+    """Whether all words were said to their end: the tokens are those of pronunciations."""
+    return all(word.end - word.start >= 1 for word in hypothesis.words)
+
+
+def test_wrong_width_is_refused(search):
+    with pytest.raises(GraphError, match=r"expects log-probabilities \[frames, 40\], got \[3, 29\]"):
+        search.step(np.zeros((3, 29), np.float32))
+
+
+@pytest.mark.parametrize("option", [{"beam": 0}, {"max_active": 0}, {"acoustic_scale": -1}])
+def test_impossible_options_are_refused(option):
+    with pytest.raises(UsageError, match="positive"):
+        SearchOptions(**option)
+
+
+def test_word_ends_tries_every_pronunciation():
+    words = [((1,), (1, 2)), ((2, 3), (3,)), ((4, 5),)]
+    assert word_ends(words, (1, 2, 3, 4, 5)) in ([1, 3, 5], [2, 3, 5])
+    assert word_ends(words, (1, 3, 4)) == [1, 2, 3]
+    assert word_ends(words[:1], (1, 2, 9)) == [2]
+    assert word_ends([], (7, 8)) == []
+
+
+def test_word_ends_that_cannot_be_are_an_error():
+    with pytest.raises(GraphError, match="lexicon differ"):
+        word_ends([((1, 2),), ((3,),)], (1, 3, 3))

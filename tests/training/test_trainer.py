@@ -1,0 +1,176 @@
+"""A run learns, resumes exactly, and stops where it has to."""
+
+import dataclasses
+import json
+import tarfile
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import asr.training
+from asr.errors import TrainingError
+from asr.nn.encoder import EncoderConfig
+from asr.nn.model import CtcModel
+from asr.training.batches import epoch_batches
+from asr.training.config import TrainConfig
+from asr.training.prepare import prepare_shards
+from asr.training.trainer import Trainer
+
+RECIPES = Path(asr.training.__file__).parent / "recipes"
+WORDS = {"one": 300, "two": 500, "three": 800, "four": 1200, "five": 1900}
+"""Each word is a beep of its own pitch, so that a tiny model can tell them apart."""
+
+
+def beeps(text: str) -> np.ndarray:
+    time = np.arange(8000) / 16_000
+    tones = [np.sin(2 * np.pi * WORDS[word] * time) * np.hanning(8000) for word in text.split()]
+    return np.concatenate(tones) * 0.3
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory):
+    """A corpus in the layout of the shared speech, prepared."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, size in (("train", 12), ("dev", 3)):
+        lines = []
+        with tarfile.open(source / f"{split}-00.tar", "w") as archive:
+            for number in range(size):
+                text = " ".join(rng.choice(list(WORDS), rng.integers(1, 4)))
+                samples = beeps(text)
+                path = source / f"{split}{number}.opus"  # a WAV; the content tells, not the name
+                with wave.open(str(path), "wb") as file:
+                    file.setnchannels(1)
+                    file.setsampwidth(2)
+                    file.setframerate(16_000)
+                    file.writeframes((samples * 32767).astype("<i2").tobytes())
+                archive.add(path, path.name)
+                lines.append(
+                    {
+                        "id": path.stem,
+                        "shard": f"{split}-00.tar",
+                        "source": "beeps",
+                        "speaker": "sine",
+                        "duration": len(samples) / 16_000,
+                        "text": text,
+                    }
+                )
+        (source / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert prepare_shards(source, target) == {"train": 12, "dev": 3}
+    return target
+
+
+@pytest.fixture(scope="module")
+def config(manifests) -> TrainConfig:
+    return TrainConfig(
+        train=manifests / "train.jsonl.gz",
+        dev=manifests / "dev.jsonl.gz",
+        cache=manifests / "features",
+        encoder=EncoderConfig(hidden=24, layers=2, channels=16, lookahead=2),
+        speeds=(1.0,),
+        epochs=2,
+        batch_seconds=6.0,
+        learning_rate=0.01,
+        warmup_steps=5,
+        average=0.9,
+        frequency_masks=1,
+        time_masks=1,
+        checkpoint_minutes=0,
+    )
+
+
+def weights(run) -> dict[str, torch.Tensor]:
+    return CtcModel.load(run / "model-last.pt")[0].state_dict()
+
+
+def test_a_run_learns(config, tmp_path):
+    longer = dataclasses.replace(config, epochs=100, frequency_masks=0, checkpoint_minutes=60)
+    Trainer(longer, tmp_path).run()
+    model, metadata = CtcModel.load(tmp_path / "model.pt")
+    assert metadata["dev"] < 0.5  # at first every phone is wrong
+    assert model.encoder.config == longer.encoder
+    assert any(path.name.startswith("events") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("saves", [1, 3, 5])
+def test_a_resumed_run_ends_as_the_uninterrupted_one(config, tmp_path, monkeypatch, saves):
+    Trainer(config, tmp_path / "whole").run()
+
+    save, done = Trainer.save, []
+
+    def interrupted(self):
+        save(self)
+        done.append(self.step)
+        if len(done) == saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, tmp_path / "cut").run()
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    resumed = Trainer(config, tmp_path / "cut")
+    assert resumed.step == done[-1] > 0
+    resumed.run()
+    torch.testing.assert_close(
+        weights(tmp_path / "cut"), weights(tmp_path / "whole"), atol=0, rtol=0
+    )
+
+
+def test_another_configuration_does_not_resume(config, tmp_path):
+    Trainer(config, tmp_path).save()
+    with pytest.raises(TrainingError, match="another configuration"):
+        Trainer(dataclasses.replace(config, learning_rate=0.1), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    trainer = Trainer(config, tmp_path)
+    torch.nn.init.constant_(trainer.model.encoder.heads["phones"].bias, float("nan"))
+    with pytest.raises(TrainingError, match="loss is nan at step 0"):
+        trainer.run()
+
+
+def test_truncation_keeps_the_loss_and_shortens_the_gradient(config, tmp_path):
+    """The state goes on over the cut, the gradient does not."""
+    encoder = dataclasses.replace(config.encoder, dropout=0.0)
+    losses, gradients = [], []
+    for frames in (0, 40):
+        trainer = Trainer(
+            dataclasses.replace(config, encoder=encoder, truncate_frames=frames, bfloat16=False),
+            tmp_path / str(frames),
+        )
+        loss = trainer.loss(next(epoch_batches(trainer.store, trainer.config, 0)))
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(trainer.model.encoder.conv1.weight.grad)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert not torch.allclose(*gradients, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("train: [", "not YAML"),
+        ("just words", "expected"),
+        ("train: a\ndev: b", "cache must be given"),
+        ("train: a\ndev: b\ncache: c\nlearning_rat: 1", "learning_rat"),
+        ("train: a\ndev: b\ncache: c\nencoder: {units: 3}", "encoder: unknown field units"),
+        ("train: a\ndev: b\ncache: c\ntruncate_frames: 7", "multiple of 4"),
+    ],
+)
+def test_a_wrong_configuration_is_named(tmp_path, text, complaint):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match=complaint):
+        TrainConfig.load(path)
+
+
+def test_the_recipes_are_valid():
+    recipes = sorted(RECIPES.glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        config = TrainConfig.load(path)
+        assert TrainConfig.from_dict(config.to_dict()) == config
