@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -106,12 +107,13 @@ class AcousticModel:
         state = state or self.start(len(audio))
         if not audio.size:
             return np.zeros((len(audio), 0, len(self.bundle.tokens)), np.float32), state
+        samples = state["samples"]
+        streams = len(samples) if isinstance(samples, np.ndarray) else samples.shape()[0]
+        if streams != len(audio):
+            raise ModelError(f"a state of {streams} streams does not fit {len(audio)} streams")
         if self._bind:
             return self._step_on_device(audio, state)
-        try:
-            log_probs, *after = self._session.run(None, {"audio": audio, **state})
-        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
-            raise ModelError(f"the state does not fit {len(audio)} streams: {error}") from None
+        log_probs, *after = self._session.run(None, {"audio": audio, **state})
         return log_probs, dict(zip(self._shapes, after, strict=True))
 
     def _step_on_device(self, audio: Floats, state: State) -> tuple[Floats, State]:
@@ -166,7 +168,7 @@ class AcousticModel:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = dict(archive)
             identity = str(arrays.pop("identity"))
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(f"the saved state is damaged: {error}") from None
         if identity != self.bundle.identity or arrays.keys() != self._shapes.keys():
             raise ModelError(

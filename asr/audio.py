@@ -1,17 +1,336 @@
-"""Stand-in until the real one is written."""
+"""Any recording or byte stream to mono float32 at the model's rate."""
 
-import av, numpy as np
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
 from asr.errors import AudioError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
-def read(path, rate=16000):
+    import av
+    from av.container import InputContainer
+    from numpy.typing import ArrayLike, NDArray
+
+    Audio = NDArray[np.float32]
+
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+MOST_CHANNELS = 64
+MEMORY = 0.25
+"""Seconds of input that every output sample of the resampler depends on at most."""
+SHORTFALL = 0.5
+"""Seconds that a file may hold less than its header says."""
+
+logger = logging.getLogger(__name__)
+
+
+def read(source: str | os.PathLike[str] | BinaryIO, rate: int = 16_000) -> Iterator[Audio]:
+    """Decode a recording of any format that FFmpeg knows, the sound of a video included.
+
+    A file that is damaged gives what can be decoded, and a warning in the log.
+
+    Args:
+        source: path, or file that is open for reading in binary mode.
+        rate: samples per second to give.
+
+    Yields:
+        blocks of about a second, [n] each, in [-1, 1].
+
+    Raises:
+        AudioError: when there is no such file, or no sound in it.
+    """
+    name = _name(source)
+    with _open(source, name) as container:
+        if not container.streams.audio:
+            raise AudioError(f"{name} has no audio stream")
+        yield from _blocks(_resampled(_frames(container, name), rate), rate)
+
+
+def read_pcm(file: BinaryIO, rate_in: float, rate: int = 16_000) -> Iterator[Audio]:
+    """Read raw samples, as they come: mono, 16 bits, signed, little-endian.
+
+    Args:
+        file: open for reading in binary mode.
+        rate_in: samples per second that the file holds.
+        rate: samples per second to give.
+
+    Yields:
+        blocks of at most a second, [n] each, in [-1, 1].
+
+    Raises:
+        AudioError: when the rate is no rate.
+    """
+    rate_in = checked_rate(rate_in)
+    yield from _resampled(((audio, rate_in) for audio in _samples(file, 2 * rate_in)), rate)
+
+
+def duration(path: str | os.PathLike[str]) -> float | None:
+    """Seconds that a recording lasts by its header; None when it does not say.
+
+    Raises:
+        AudioError: when there is no such file, or no media in it.
+    """
+    with _open(path, _name(path)) as container:
+        return _duration(container)
+
+
+def sanitise(samples: ArrayLike) -> Audio:
+    """Bring samples into the form that all of Rill works on.
+
+    Channels are averaged, samples that are not finite become silence, and what is out of range is
+    clipped.
+
+    Args:
+        samples: [n] or [n, channels]; floats in [-1, 1], or uint8, int16 or int32 of full scale.
+
+    Returns:
+        [n], in [-1, 1].
+
+    Raises:
+        AudioError: when they are no audio.
+    """
     try:
-        with av.open(str(path)) as c:
-            r = av.AudioResampler("flt", "mono", rate)
-            for f in c.decode(audio=0):
-                for o in r.resample(f):
-                    yield o.to_ndarray()[0]
-            for o in r.resample(None):
-                yield o.to_ndarray()[0]
-    except av.FFmpegError as e:
-        raise AudioError(str(e))
+        audio = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"expected samples [n] or [n, channels], got {error}") from None
+    if audio.ndim not in (1, 2):
+        raise AudioError(f"expected samples [n] or [n, channels], got shape {list(audio.shape)}")
+    if audio.ndim == 2 and not 1 <= audio.shape[1] <= MOST_CHANNELS:
+        raise AudioError(
+            f"expected [n, channels] with 1 to {MOST_CHANNELS} channels, got {list(audio.shape)}"
+        )
+    audio = _as_float(audio)
+    if not np.isfinite(audio).all():
+        audio = np.nan_to_num(audio, nan=0, posinf=0, neginf=0)
+    audio = np.clip(audio, -1, 1)
+    if audio.ndim == 2:
+        audio = audio.mean(axis=1, dtype=np.float64)
+    return audio.astype(np.float32, copy=False)
+
+
+def _as_float(audio: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    kind, size = audio.dtype.kind, audio.dtype.itemsize
+    if kind == "f":
+        return audio
+    if kind == "u" and size == 1:
+        return (audio.astype(np.float32) - 128) / 128
+    if kind == "i" and size in (2, 4):
+        return audio / np.float32(2 ** (8 * size - 1))
+    raise AudioError(f"expected samples of uint8, int16, int32 or float, got {audio.dtype}")
+
+
+def checked_rate(rate: float) -> int:
+    """A sampling rate as an integer.
+
+    Raises:
+        AudioError: when it is none.
+    """
+    if isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool):
+        if LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate):
+            return int(rate)
+    raise AudioError(
+        f"expected a sampling rate of {LOWEST_RATE} to {HIGHEST_RATE} whole Hz, got {rate!r}"
+    )
+
+
+class Resampler:
+    """Changes the sampling rate of a stream, whatever the cut of its blocks (soxr, HQ).
+
+    Where it stands is told by two values, `position` and `recent`, from which `resume` makes
+    another that goes on in the same way.
+
+    Attributes:
+        rate_in: samples per second that go in.
+        rate_out: samples per second that come out.
+        position: number of samples that went in, and that came out.
+        recent: [n], the last samples that went in. They begin where an output sample falls on an
+            input sample, so that the phase of the filter is kept.
+    """
+
+    def __init__(self, rate_in: float, rate_out: float) -> None:
+        self.rate_in, self.rate_out = checked_rate(rate_in), checked_rate(rate_out)
+        self.position = (0, 0)
+        self.recent: Audio = np.zeros(0, np.float32)
+        common = math.gcd(self.rate_in, self.rate_out)
+        self._period = self.rate_in // common, self.rate_out // common
+        self._ahead: Audio = np.zeros(0, np.float32)
+        self._behind = 0
+        if self.rate_in != self.rate_out:
+            import soxr
+
+            self._soxr = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32")
+
+    @classmethod
+    def resume(
+        cls, rate_in: float, rate_out: float, recent: Audio, consumed: int, produced: int
+    ) -> Resampler:
+        """Go on where another resampler was.
+
+        Args:
+            rate_in: as of the other.
+            rate_out: as of the other.
+            recent: the other's.
+            consumed: the other's position.
+            produced: the other's position.
+        """
+        resampler = cls(rate_in, rate_out)
+        began = consumed - len(recent)
+        inputs, outputs = resampler._period
+        resampler.position = (began, began // inputs * outputs)
+        resampler._behind = produced - resampler.position[1]
+        resampler._ahead = resampler._fresh(resampler._run(recent, last=False))
+        resampler._remember(recent)
+        resampler.position = (consumed, produced)
+        return resampler
+
+    def step(self, audio: Audio) -> Audio:
+        """Go on by [n] samples; gives those that are ready."""
+        if self.rate_in == self.rate_out:
+            self.position = (self.position[0] + len(audio), self.position[1] + len(audio))
+            return audio
+        ready = np.concatenate([self._ahead, self._fresh(self._run(audio, last=False))])
+        self._ahead = ready[:0]
+        self._remember(audio)
+        self.position = (self.position[0] + len(audio), self.position[1] + len(ready))
+        return ready
+
+    def flush(self) -> Audio:
+        """The rest; the stream is over."""
+        if self.rate_in == self.rate_out:
+            return np.zeros(0, np.float32)
+        rest = np.concatenate([self._ahead, self._fresh(self._run(self._ahead[:0], last=True))])
+        self._ahead = rest[:0]
+        self.position = (self.position[0], self.position[1] + len(rest))
+        return rest
+
+    def _run(self, audio: Audio, *, last: bool) -> Audio:
+        output: Audio = self._soxr.resample_chunk(np.ascontiguousarray(audio), last=last)
+        return output
+
+    def _fresh(self, output: Audio) -> Audio:
+        """What the resampler that this one goes on for has not given yet."""
+        known = min(self._behind, len(output))
+        self._behind -= known
+        return output[known:]
+
+    def _remember(self, audio: Audio) -> None:
+        recent = np.concatenate([self.recent, audio])
+        surplus = max(0, len(recent) - math.ceil(MEMORY * self.rate_in))
+        self.recent = recent[surplus // self._period[0] * self._period[0] :].copy()
+
+
+def _resampled(blocks: Iterable[tuple[Audio, int]], rate: int) -> Iterator[Audio]:
+    """Bring blocks, each with its own rate, to one rate."""
+    resampler: Resampler | None = None
+    for audio, rate_in in blocks:
+        if resampler is None or resampler.rate_in != rate_in:
+            if resampler is not None:
+                yield resampler.flush()
+            resampler = Resampler(rate_in, rate)
+        yield resampler.step(audio)
+    if resampler is not None:
+        yield resampler.flush()
+
+
+def _blocks(pieces: Iterable[Audio], size: int) -> Iterator[Audio]:
+    """Join pieces of any length to blocks of `size` samples or more; the last is the rest."""
+    gathered: list[Audio] = []
+    count = 0
+    for piece in pieces:
+        gathered.append(piece)
+        count += len(piece)
+        if count >= size:
+            yield np.concatenate(gathered)
+            gathered, count = [], 0
+    if count:
+        yield np.concatenate(gathered)
+
+
+def _samples(file: BinaryIO, size: int) -> Iterator[Audio]:
+    """Samples of 16 bits, as soon as they can be read."""
+    read_some = getattr(file, "read1", file.read)
+    odd = b""
+    while data := read_some(size):
+        data = odd + data
+        whole = len(data) // 2 * 2
+        odd = data[whole:]
+        yield sanitise(np.frombuffer(data[:whole], "<i2"))
+    if odd:
+        logger.warning("raw samples: half a sample at the end was left out")
+
+
+def _name(source: object) -> str:
+    path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else "the audio"
+
+
+def _open(source: str | os.PathLike[str] | BinaryIO, name: str) -> InputContainer:
+    import av
+
+    target: str | BinaryIO
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            with path.open("rb") as file:
+                if path.is_file() and not file.read(1):
+                    raise AudioError(f"{name} is empty")
+        except OSError as error:
+            raise AudioError(f"cannot read {name}: {error.strerror}") from None
+        target = f"file:{path}"
+    else:
+        target = source
+    try:
+        return av.open(target, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise AudioError(
+            f"cannot read {name}: it is no audio that FFmpeg knows, or it is damaged "
+            f"({error.strerror})"
+        ) from None
+
+
+def _duration(container: InputContainer) -> float | None:
+    return None if container.duration is None else container.duration / 1_000_000
+
+
+def _frames(container: InputContainer, name: str) -> Iterator[tuple[Audio, int]]:
+    """Decode the first audio stream: mono samples and their rate."""
+    import av
+
+    seconds, damage = 0.0, ""
+    packets = container.demux(container.streams.audio[0])
+    while True:
+        try:
+            packet = next(packets)
+            for frame in packet.decode():
+                assert isinstance(frame, av.AudioFrame)
+                seconds += frame.samples / frame.sample_rate
+                yield _mono(frame), frame.sample_rate
+        except StopIteration:
+            break
+        except av.InvalidDataError as error:
+            damage = damage or f"{error.strerror} at {seconds:.1f} s"
+        except (av.FFmpegError, OSError) as error:
+            damage = damage or f"{error.strerror} at {seconds:.1f} s"
+            break
+    if not seconds:
+        raise AudioError(f"nothing could be decoded of {name}{damage and f': {damage}'}")
+    promised = _duration(container) or 0.0
+    if not damage and promised > seconds + SHORTFALL:
+        damage = f"it ends after {seconds:.1f} s, its header says {promised:.1f} s"
+    if damage:
+        logger.warning("%s is damaged: %s; what could be decoded was used", name, damage)
+
+
+def _mono(frame: av.AudioFrame) -> Audio:
+    """[samples] of a frame."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    return sanitise(samples.T)

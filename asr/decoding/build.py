@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
+BREAK_OFF = 4.0
+"""What it costs at most to end after a word, however unlikely a sentence ends there."""
+
 MARK = len(TOKENS)
 """Input labels from here on keep apart what sounds alike, until the graph is deterministic. The
 first, #0 in the literature, is that of backing off; #1, #2, ... follow words."""
@@ -95,24 +98,23 @@ def grammar(model: NgramModel) -> Fst:
     base, start, end = model.base, 0, 1
     contexts = _contexts(model)
     sizes = np.cumsum([0, *map(len, contexts)])
-    states, arcs = [], []
-    final = np.full(sizes[-1], np.inf, np.float32)
+    states, arcs, ends = [], [], []
     for n, order in enumerate(model.orders, 1):
-        state = _state(contexts, base, order.keys // base, n - 1)
         word = order.keys % base
-        cost = -order.log_prob.astype(np.float32)
-        final[state[word == end]] = cost[word == end]
         spoken = (word != end) & (word != start)
-        states.append(state[spoken])
-        to = _state(contexts, base, order.keys[spoken], n)
-        arcs.append(_arcs(word[spoken] - 1, word[spoken] - 1, cost[spoken], to))
-    for n in range(1, len(contexts)):
-        place, _ = model.orders[n - 1].find(contexts[n])
-        cost = -model.orders[n - 1].backoff[place].astype(np.float32)
-        states.append(sizes[n] + np.arange(len(place)))
-        to = _state(contexts, base, contexts[n] % base ** (n - 1), n - 1)
-        arcs.append(_arcs(base - 1, 0, cost, to))
+        keys, cost = order.keys[spoken], -order.log_prob[spoken]
+        states.append(_state(contexts, base, keys // base, n - 1))
+        label = keys % base - 1
+        arcs.append(_arcs(label, label, cost, _state(contexts, base, keys, n)))
+    for n, keys in enumerate(contexts):
+        ends.append(-model.log_prob(keys * base + end, n + 1))
+        if n:
+            place, _ = model.orders[n - 1].find(keys)
+            states.append(sizes[n] + np.arange(len(keys)))
+            to = _state(contexts, base, keys % base ** (n - 1), n - 1)
+            arcs.append(_arcs(base - 1, 0, -model.orders[n - 1].backoff[place], to))
     first = _state(contexts, base, np.array([start]), 1)[0]
+    final = np.minimum(np.concatenate(ends), BREAK_OFF).astype(np.float32)
     return Fst.of(int(first), final, np.concatenate(states), np.concatenate(arcs))
 
 
@@ -138,7 +140,7 @@ def _state(contexts: list[Ints], base: int, keys: Ints, n: int) -> Ints:
 
 
 def _arcs(
-    ilabel: Ints | int, olabel: Ints | int, cost: NDArray[np.float32], to: Ints
+    ilabel: Ints | int, olabel: Ints | int, cost: NDArray[np.float64], to: Ints
 ) -> NDArray[np.void]:
     arcs = np.zeros(len(to), ARC)
     arcs["ilabel"], arcs["olabel"], arcs["weight"], arcs["next"] = ilabel, olabel, cost, to

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Table = NDArray[np.void]
 
 BLANK = 0
+
+BREAK_OFF = 8.0
+"""What it costs to end within a word. The decoder takes the best path to a final state, whatever
+better there is: so that it shows what is being said, all states are final, at a price."""
 _BASE = 256
 """A pair (state of the graph, token held) is one number, state * _BASE + token."""
 
@@ -83,7 +87,7 @@ def _expand(graph: Fst, pairs: Ints, chunk: int = 100_000) -> Iterator[tuple[flo
         part = pairs[begin : begin + chunk]
         sources, arcs = _arcs(graph, pairs, part, begin)
         order = np.argsort(sources, kind="stable")
-        final = graph.states["final"][part // _BASE]
+        final = np.minimum(graph.states["final"][part // _BASE], BREAK_OFF)
         done = (begin + len(part)) / len(pairs)
         yield done, state_table(final, sources, arcs), arcs[order]
 

@@ -122,7 +122,9 @@ def graph_sentence(graph: Graph, hypothesis) -> bool:
 
 
 def test_wrong_width_is_refused(search):
-    with pytest.raises(GraphError, match=r"expects log-probabilities \[frames, 40\], got \[3, 29\]"):
+    with pytest.raises(
+        GraphError, match=r"expects log-probabilities \[frames, 40\], got \[3, 29\]"
+    ):
         search.step(np.zeros((3, 29), np.float32))
 
 

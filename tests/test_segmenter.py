@@ -1,0 +1,177 @@
+"""Where segments end, what stays of a hypothesis, and that no cut of the stream matters."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.decoding.greedy import GreedySearch, GreedyState
+from asr.decoding.search import DecodedWord, Hypothesis
+from asr.endpoint import Endpointer, EndpointRules
+from asr.errors import UsageError
+from asr.results import Final, Partial, SpeechEnd, SpeechStart
+from asr.segmenter import LOOK, SETTLING, Segmenter, behind
+
+FRAME = 0.04
+TOKENS = ("<blk>", "a", "b", "c")
+
+
+def frames(text: str) -> np.ndarray:
+    """Log-probabilities that say each letter for a frame, and blank for each dot."""
+    probabilities = np.full((len(text), len(TOKENS)), 0.02, np.float32)
+    best = [0 if letter == "." else TOKENS.index(letter) for letter in text]
+    probabilities[np.arange(len(text)), best] = 0.94
+    return np.log(probabilities)
+
+
+def segmenter(**rules) -> Segmenter:
+    return Segmenter(GreedySearch(TOKENS), Endpointer(EndpointRules(**rules), FRAME))
+
+
+def run(stage, pieces):
+    events, state = [], None
+    for piece in pieces:
+        more, state = stage.step(piece, state)
+        events.append(more)
+    return [*events, stage.flush(state)]
+
+
+def finals(events):
+    return [event.segment for step in events for event in step if isinstance(event, Final)]
+
+
+def texts(events):
+    return [segment.text for segment in finals(events)]
+
+
+def test_silence_ends_a_segment_and_the_next_loses_nothing():
+    stage = segmenter(silence=0.4)
+    events = run(stage, [frames("..a.b.........." + "b.c......" + "....c")])
+    assert texts(events) == ["a b", "b c", "c"]
+
+
+def test_the_same_word_again_is_heard_again():
+    assert texts(run(segmenter(silence=0.2), [frames("a.....a.....a")])) == ["a", "a", "a"]
+
+
+def test_silence_without_speech_reports_nothing_and_keeps_the_time():
+    stage = segmenter(silence=0.4, silence_before_speech=1.0)
+    events = run(stage, [frames("." * 500 + "a")])
+    assert [type(event) for step in events for event in step] == [
+        SpeechStart,
+        Partial,
+        Final,
+        SpeechEnd,
+    ]
+    assert finals(events)[0].words[0].start == pytest.approx(500 * FRAME)
+
+
+def test_a_segment_is_cut_at_its_longest_and_no_word_is_lost_or_doubled():
+    spoken = "a.b.c." * 100
+    events = run(segmenter(longest=2.0), [frames(spoken)])
+    assert " ".join(texts(events)) == " ".join(spoken.replace(".", ""))
+    assert len(finals(events)) > 10
+    assert all(segment.end - segment.start <= 2.0 for segment in finals(events))
+    words = [word for segment in finals(events) for word in segment.words]
+    starts = [2 * FRAME * number for number in range(len(words))]
+    assert [word.start for word in words] == pytest.approx(starts)
+
+
+def test_partials_grow_and_their_stable_part_stays():
+    events = run(segmenter(), [frames(letter) for letter in "a.b.c" + "." * 24 + "a.b"])
+    partials = [event for step in events for event in step if isinstance(event, Partial)]
+    assert partials[0] == Partial("a", "", FRAME)
+    assert partials[-1].text == "a b c a b"
+    assert partials[-1].stable == "a b c"
+    for earlier, later in itertools.pairwise(partials):
+        assert later.stable.startswith(earlier.stable)
+        assert later.time > earlier.time
+
+
+@given(
+    st.text("abc.......", max_size=300),
+    st.lists(st.integers(0, 40), max_size=20),
+    st.sampled_from([0.08, 0.4, math.inf]),
+    st.sampled_from([0.5, 2.0, math.inf]),
+)
+def test_any_cut_gives_the_same_finals(text, cuts, silence, longest):
+    log_probs = frames(text)
+    pieces = np.split(log_probs, np.minimum(np.cumsum(cuts, dtype=int), len(log_probs)))
+    stage = segmenter(silence=silence, longest=longest)
+    whole = finals(run(stage, [log_probs]))
+    assert finals(run(stage, pieces)) == whole
+    assert sum(len(segment.words) for segment in whole) >= len(
+        [a for a, b in zip(text, "." + text, strict=False) if a != b and a != "."]
+    )
+
+
+def word(text, start, end):
+    return DecodedWord(text, start, end, 0.5)
+
+
+def test_behind_takes_over_only_what_comes_after_the_stable_words():
+    stable = (word("two", 0, 10), word("new", 10, 20))
+    newer = (word("to", 0, 9), word("knew", 9, 21), word("york", 21, 30))
+    assert behind(stable, newer) == (*stable, newer[2])
+    assert behind(stable, (*stable, newer[2])) == (*stable, newer[2])
+    assert behind(stable, ()) == stable
+    assert behind((), newer) == newer
+
+
+@dataclass(frozen=True)
+class Fickle:
+    """A search that changes its mind about everything, all the time."""
+
+    greedy: GreedySearch = field(default_factory=lambda: GreedySearch(TOKENS))
+
+    def step(self, log_probs, state=None):
+        hypothesis, state = self.greedy.step(log_probs, state)
+        return self._shaken(hypothesis, state), state
+
+    def finish(self, state):
+        return self._shaken(self.greedy.finish(state), state)
+
+    def _shaken(self, hypothesis: Hypothesis, state: GreedyState) -> Hypothesis:
+        rng = np.random.default_rng(len(state.log_probs) // (3 * LOOK))
+        words = tuple(
+            DecodedWord(str(rng.choice(list("xyz"))), one.start, one.end, one.confidence)
+            for one in hypothesis.words
+            if rng.random() < 0.9
+        )
+        return Hypothesis(words, hypothesis.trailing_blanks)
+
+
+@given(st.text("abc..", min_size=50, max_size=400), st.integers(1, 9))
+def test_stable_words_stand_whatever_the_search_thinks_later(text, size):
+    rules = EndpointRules(silence=0.4, longest=8.0)
+    stage = Segmenter(Fickle(), Endpointer(rules, FRAME))
+    log_probs = frames(text)
+    stable = ""
+    for step in run(stage, [log_probs[i : i + size] for i in range(0, len(log_probs), size)]):
+        for event in step:
+            if isinstance(event, Partial):
+                assert event.text.startswith(event.stable)
+                assert event.stable.startswith(stable)
+                stable = event.stable
+            elif isinstance(event, Final):
+                assert event.segment.text.startswith(stable)
+                stable = ""
+
+
+def test_a_word_is_stable_once_it_has_settled():
+    log_probs = frames("a" + "." * (SETTLING + 2 * LOOK))
+    _, state = segmenter(silence=9).step(log_probs)
+    assert state.stable == 1
+    _, state = segmenter(silence=9).step(log_probs[: SETTLING - 1])
+    assert state.stable == 0
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+@pytest.mark.parametrize("rule", ["silence", "silence_before_speech", "longest"])
+def test_rules_without_a_duration_are_refused(rule, seconds):
+    with pytest.raises(UsageError, match=rule):
+        EndpointRules(**{rule: seconds})
