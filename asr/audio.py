@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
-MEMORY = 0.25
-"""Seconds of input that every output sample of the resampler depends on at most."""
+MEMORY_SECONDS, MEMORY_SAMPLES = 0.25, 4096
+"""The resampler's delay and half its filter are shorter than the longer of the two."""
 SHORTFALL = 0.5
 """Seconds that a file may hold less than its header says."""
 
@@ -112,17 +112,18 @@ def sanitise(samples: ArrayLike) -> Audio:
     audio = np.clip(audio, -1, 1)
     if audio.ndim == 2:
         audio = audio.mean(axis=1, dtype=np.float64)
-    return audio.astype(np.float32, copy=False)
+    return np.asarray(audio, np.float32)
 
 
-def _as_float(audio: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def _as_float(audio: NDArray[Any]) -> NDArray[Any]:
     kind, size = audio.dtype.kind, audio.dtype.itemsize
     if kind == "f":
         return audio
     if kind == "u" and size == 1:
-        return (audio.astype(np.float32) - 128) / 128
+        return (np.asarray(audio, np.float32) - 128) / np.float32(128)
     if kind == "i" and size in (2, 4):
-        return audio / np.float32(2 ** (8 * size - 1))
+        full = -float(np.iinfo(audio.dtype).min)
+        return np.asarray(audio, np.float32 if size == 2 else np.float64) / full
     raise AudioError(f"expected samples of uint8, int16, int32 or float, got {audio.dtype}")
 
 
@@ -132,9 +133,9 @@ def checked_rate(rate: float) -> int:
     Raises:
         AudioError: when it is none.
     """
-    if isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool):
-        if LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate):
-            return int(rate)
+    number = isinstance(rate, (int, float, np.integer, np.floating))
+    if number and LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate):
+        return int(rate)
     raise AudioError(
         f"expected a sampling rate of {LOWEST_RATE} to {HIGHEST_RATE} whole Hz, got {rate!r}"
     )
@@ -192,9 +193,6 @@ class Resampler:
 
     def step(self, audio: Audio) -> Audio:
         """Go on by [n] samples; gives those that are ready."""
-        if self.rate_in == self.rate_out:
-            self.position = (self.position[0] + len(audio), self.position[1] + len(audio))
-            return audio
         ready = np.concatenate([self._ahead, self._fresh(self._run(audio, last=False))])
         self._ahead = ready[:0]
         self._remember(audio)
@@ -203,14 +201,14 @@ class Resampler:
 
     def flush(self) -> Audio:
         """The rest; the stream is over."""
-        if self.rate_in == self.rate_out:
-            return np.zeros(0, np.float32)
         rest = np.concatenate([self._ahead, self._fresh(self._run(self._ahead[:0], last=True))])
         self._ahead = rest[:0]
         self.position = (self.position[0], self.position[1] + len(rest))
         return rest
 
     def _run(self, audio: Audio, *, last: bool) -> Audio:
+        if self.rate_in == self.rate_out:
+            return audio
         output: Audio = self._soxr.resample_chunk(np.ascontiguousarray(audio), last=last)
         return output
 
@@ -222,7 +220,8 @@ class Resampler:
 
     def _remember(self, audio: Audio) -> None:
         recent = np.concatenate([self.recent, audio])
-        surplus = max(0, len(recent) - math.ceil(MEMORY * self.rate_in))
+        enough = max(math.ceil(MEMORY_SECONDS * self.rate_in), MEMORY_SAMPLES)
+        surplus = max(0, len(recent) - enough)
         self.recent = recent[surplus // self._period[0] * self._period[0] :].copy()
 
 
@@ -287,7 +286,7 @@ def _open(source: str | os.PathLike[str] | BinaryIO, name: str) -> InputContaine
     else:
         target = source
     try:
-        return av.open(target, metadata_errors="ignore")
+        return av.open(target, "r", metadata_errors="ignore")
     except av.FFmpegError as error:
         raise AudioError(
             f"cannot read {name}: it is no audio that FFmpeg knows, or it is damaged "
@@ -304,21 +303,15 @@ def _frames(container: InputContainer, name: str) -> Iterator[tuple[Audio, int]]
     import av
 
     seconds, damage = 0.0, ""
-    packets = container.demux(container.streams.audio[0])
-    while True:
-        try:
-            packet = next(packets)
-            for frame in packet.decode():
-                assert isinstance(frame, av.AudioFrame)
+    try:
+        for packet in container.demux(container.streams.audio[0]):
+            frames, problem = _decode(packet)
+            damage = damage or (problem and f"{problem} at {seconds:.1f} s")
+            for frame in frames:
                 seconds += frame.samples / frame.sample_rate
                 yield _mono(frame), frame.sample_rate
-        except StopIteration:
-            break
-        except av.InvalidDataError as error:
-            damage = damage or f"{error.strerror} at {seconds:.1f} s"
-        except (av.FFmpegError, OSError) as error:
-            damage = damage or f"{error.strerror} at {seconds:.1f} s"
-            break
+    except (av.FFmpegError, OSError) as error:
+        damage = damage or f"{error.strerror} at {seconds:.1f} s"
     if not seconds:
         raise AudioError(f"nothing could be decoded of {name}{damage and f': {damage}'}")
     promised = _duration(container) or 0.0
@@ -326,6 +319,16 @@ def _frames(container: InputContainer, name: str) -> Iterator[tuple[Audio, int]]
         damage = f"it ends after {seconds:.1f} s, its header says {promised:.1f} s"
     if damage:
         logger.warning("%s is damaged: %s; what could be decoded was used", name, damage)
+
+
+def _decode(packet: av.Packet[av.AudioStream]) -> tuple[list[av.AudioFrame], str]:
+    """The frames of a packet, and what is wrong with it."""
+    import av
+
+    try:
+        return packet.decode(), ""
+    except av.InvalidDataError as error:
+        return [], str(error.strerror)
 
 
 def _mono(frame: av.AudioFrame) -> Audio:

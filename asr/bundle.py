@@ -51,7 +51,7 @@ class Settings:
     states: dict[str, list[int | None]]
     files: dict[str, tuple[int, str]]
     graphs: dict[str, str] = field(default_factory=dict)
-    search: dict[str, float] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
     endpoint: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -181,7 +181,7 @@ class Stream:
         events = self._hear(np.pad(rest, (0, silence + behind * self._bundle.settings.frame)))
         events += self._segmenter.flush(self._segment)
         self._begin(self._samples)
-        return [event for event in events if not isinstance(event, Partial)]
+        return _without_partials(events)
 
     @property
     def _segmenter(self) -> Segmenter:
@@ -202,7 +202,7 @@ class Stream:
             lead_in = min(self._lead_in, log_probs.shape[1])
             self._lead_in -= lead_in
             more, self._segment = self._segmenter.step(log_probs[0, lead_in:], self._segment)
-            events = [e for e in events if not isinstance(e, Partial)] + more
+            events = [*_without_partials(events), *more]
         return events
 
     def snapshot(self) -> bytes:
@@ -220,8 +220,10 @@ class Stream:
             "resampler": self._resampler and [self._resampler.rate_in, *self._resampler.position],
             "segment": asdict(replace(segment, search=None)),
         }
-        arrays = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
-        arrays["pending"] = self._pending
+        arrays: dict[str, NDArray[Any]] = {
+            "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
+            "pending": self._pending,
+        }
         if self._resampler is not None:
             arrays["recent"] = self._resampler.recent
         if self._acoustic is not None:
@@ -265,6 +267,10 @@ class Stream:
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(f"the snapshot is damaged: {error}") from error
         return stream
+
+
+def _without_partials(events: list[Event]) -> list[Event]:
+    return [event for event in events if not isinstance(event, Partial)]
 
 
 def _segment_from(facts: dict[str, Any]) -> SegmentState:

@@ -17,7 +17,7 @@ from asr.nn.frontend import HOP, TAIL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from asr.nn.model import CtcModel
 
@@ -27,6 +27,8 @@ IR_VERSION = 8
 
 GATES = {"gru": (1, 0, 2), "gru_reset_before": (1, 0, 2), "lstm": (0, 3, 1, 2), "rnn": (0,)}
 """ONNX's order of gates (z r h; i o f c), as places in PyTorch's (r z n; i f g o)."""
+LAYER_NORM_EPSILON = 1e-5
+"""PyTorch's default."""
 OPERATORS = {"gru": "GRU", "gru_reset_before": "GRU", "lstm": "LSTM", "rnn": "RNN"}
 
 
@@ -37,8 +39,8 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def weight(self, name: str, value: Tensor | NDArray[Any] | list[int]) -> str:
-        """A constant; integers become int64, everything else float32."""
+    def weight(self, name: str, value: Any) -> str:
+        """A constant, from a tensor, an array or numbers; integers as int64, others as float32."""
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.array(value)
         kind = np.int64 if array.dtype.kind == "i" else np.float32
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array, kind), name))
@@ -93,11 +95,18 @@ class GraphBuilder:
             "Conv", inputs, f"{name}.output", strides=list(conv.stride), group=conv.groups
         )
 
-    def normalise(self, x: str, norm: nn.LayerNorm, name: str) -> str:
+    def normalise(self, x: str, norm: nn.Module, name: str) -> str:
         """Layer norm over the last axis."""
-        inputs = [x, self.weight(f"{name}.weight", norm.weight)]
-        inputs.append(self.weight(f"{name}.bias", norm.bias))
-        return self.add("LayerNormalization", inputs, f"{name}.output", axis=-1, epsilon=norm.eps)
+        inputs = [
+            x,
+            *(
+                self.weight(f"{name}.{part}", norm.get_parameter(part))
+                for part in ("weight", "bias")
+            ),
+        ]
+        return self.add(
+            "LayerNormalization", inputs, f"{name}.output", axis=-1, epsilon=LAYER_NORM_EPSILON
+        )
 
     def transpose(self, x: str, axes: tuple[int, ...], output: str) -> str:
         """Permute axes."""
@@ -121,7 +130,7 @@ class GraphBuilder:
             *(f"{state}.{name}" for state in states),
         ]
         outputs = [f"{name}.all", *(f"{name}.{state}" for state in states)]
-        attributes = {"hidden_size": size}
+        attributes: dict[str, Any] = {"hidden_size": size}
         if OPERATORS[kind] == "GRU":
             attributes["linear_before_reset"] = int(kind == "gru")
         self.nodes.append(helper.make_node(OPERATORS[kind], inputs, outputs, name, **attributes))
@@ -144,7 +153,7 @@ def build(model: CtcModel, head: str, metadata: dict[str, str]) -> onnx.ModelPro
     x = graph.add("Relu", [graph.convolve(x, encoder.conv2, "conv2")], "conv2.relu")
     x = graph.transpose(x, (2, 0, 1), "layer0.input")
     layers = [f"layer{i}" for i in range(config.layers)]
-    memories = [name for name in ("hidden", "cell") if name in model.state_shapes]
+    memories: list[str] = [name for name in ("hidden", "cell") if name in model.state_shapes]
     for memory in memories:
         parts = [f"{memory}.{layer}" for layer in layers]
         graph.nodes.append(helper.make_node("Split", [memory], parts, f"{memory}.split", axis=0))
@@ -160,10 +169,11 @@ def build(model: CtcModel, head: str, metadata: dict[str, str]) -> onnx.ModelPro
         graph.add("Concat", [f"{layer}.{memory}" for layer in layers], f"next_{memory}", axis=0)
     x = graph.normalise(x, encoder.norm, "norm")
     linear = encoder.heads[head]
-    x = graph.add("MatMul", [x, graph.weight("head.weight", linear.weight.T)], "head.product")
-    x = graph.add("Add", [x, graph.weight("head.bias", linear.bias)], "logits")
+    weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
+    x = graph.add("MatMul", [x, graph.weight("head.weight", weight.T)], "head.product")
+    x = graph.add("Add", [x, graph.weight("head.bias", bias)], "logits")
     x = graph.transpose(graph.add("LogSoftmax", [x], "frames", axis=-1), (1, 0, 2), "log_probs")
-    return _model(graph, model, linear.out_features, metadata)
+    return _model(graph, model, len(bias), metadata)
 
 
 def _model(

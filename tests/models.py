@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from asr.export.folder import export
 
 from asr.decoding.lexicon import TOKENS
+from asr.export.folder import export
 from asr.nn.encoder import EncoderConfig
 from asr.nn.model import CtcModel
 

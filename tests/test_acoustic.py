@@ -3,13 +3,13 @@
 import numpy as np
 import onnxruntime
 import pytest
-from asr.export.verify import sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.errors import DeviceError, ModelError
+from asr.export.verify import sound
 from asr.nn.cells import CELLS
 from asr.nn.model import FRAME
 from tests.models import export_tiny, tiny

@@ -27,9 +27,8 @@ def export(
     ] = 0.0,
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does."""
-    from asr.export.folder import export as write
-
     from asr.decoding.lexicon import TOKENS
+    from asr.export.folder import export as write
     from asr.nn.model import CtcModel
 
     model, _ = CtcModel.load(checkpoint)

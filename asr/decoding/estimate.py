@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -75,6 +75,8 @@ def estimate(
     report("counting words")
     counts = [Counter(w for line in text.sentences() for w in line.split()) for text in texts]
     vocabulary = choose_words(counts, [text.weight for text in texts], words)
+    if not vocabulary:
+        raise GraphError(f"no words of a to z in {', '.join(str(text.path) for text in texts)}")
     models = []
     for text in texts:
         report(f"counting n-grams in {text.path}")
@@ -134,18 +136,14 @@ def _lmplz(text: Text, words: Sequence[str], prune: Sequence[str], folder: Path)
         "--limit_vocab_file", str(vocabulary), "--arpa", str(arpa),
         "--memory", "30%", "--temp_prefix", f"{folder}/",
     ]  # fmt: skip
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stderr=(folder / "log").open("wb"),
-        stdout=subprocess.DEVNULL,
-    ) as run:
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, encoding="utf-8") as run,
+        contextlib.suppress(BrokenPipeError),  # it has failed, and its log says why
+    ):
         assert run.stdin is not None
-        with run.stdin as pipe:
-            sentences = text.sentences()
-            while lines := list(islice(sentences, 10_000)):
-                pipe.write("\n".join([*lines, ""]).encode())
+        run.stdin.writelines(f"{sentence}\n" for sentence in text.sentences())
     if run.returncode:
-        log = (folder / "log").read_text(errors="replace").strip()
-        raise GraphError(f"lmplz failed on {text.path}: {log.splitlines()[-1:]}")
+        said = (folder / "log").read_text(errors="replace").strip().splitlines()
+        raise GraphError(f"lmplz failed on {text.path}: {' '.join(said[-2:])}")
     return read_arpa(arpa, words)

@@ -201,11 +201,27 @@ class GraphSearch:
             decoder, unread = self._start(), np.concatenate(chunks)
         self._advance(decoder, unread)
         state = GraphState(chunks, decoder.num_frames_decoded(), decoder)
-        return self._hypothesis(state, final=False), state
+        return self.finish(state), state
 
     def finish(self, state: GraphState) -> Hypothesis:
-        """The best words if nothing follows: those of whole sentences before others."""
-        return self._hypothesis(state, final=True)
+        """The best words if nothing follows: the same as so far, for every state may be the last.
+
+        (That is so because of the final costs in `asr.decoding.build` and `asr.decoding.ctc`.)
+        """
+        if state.decoder.num_frames_decoded() != state.frames:
+            _, state = self.step(state.chunks[-1][:0], state)
+        alive, path = state.decoder.get_best_path()
+        if not alive:
+            return Hypothesis((), state.frames)
+        _, labels, word_labels, _ = kaldifst.get_linear_symbol_sequence(path)
+        said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
+        entries = [self.graph.vocabulary[label] for label in word_labels]
+        ends = word_ends([ways for _, ways in entries], said.tokens)
+        words = [
+            said.word(text, first, last)
+            for (text, _), first, last in zip(entries, [0, *ends], ends, strict=False)
+        ]
+        return Hypothesis(tuple(words), said.trailing_blanks)
 
     def _start(self) -> kaldi_decoder.FasterDecoder:
         options = kaldi_decoder.FasterDecoderOptions(
@@ -223,22 +239,6 @@ class GraphSearch:
             decoder.advance_decoding(
                 kaldi_decoder.DecodableCtc(scores, offset=decoder.num_frames_decoded())
             )
-
-    def _hypothesis(self, state: GraphState, *, final: bool) -> Hypothesis:
-        if state.decoder.num_frames_decoded() != state.frames:
-            _, state = self.step(state.chunks[-1][:0], state)
-        alive, path = state.decoder.get_best_path(final)
-        if not alive:
-            return Hypothesis((), state.frames)
-        _, labels, word_labels, _ = kaldifst.get_linear_symbol_sequence(path)
-        said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
-        entries = [self.graph.vocabulary[label] for label in word_labels]
-        ends = word_ends([ways for _, ways in entries], said.tokens)
-        words = [
-            said.word(text, first, last)
-            for (text, _), first, last in zip(entries, [0, *ends], ends, strict=False)
-        ]
-        return Hypothesis(tuple(words), said.trailing_blanks)
 
 
 def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:

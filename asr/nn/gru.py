@@ -8,6 +8,7 @@ computed for all frames at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,14 +19,12 @@ from torch.nn import functional as F
 class GRU(nn.GRU):
     """`torch.nn.GRU` of one layer, time first, with an own loop for training on a CPU."""
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, state: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """[T, N, inputs] and [1, N, hidden] to [T, N, hidden] and the next state."""
-        if x.is_cuda or torch.compiler.is_exporting() or torch.jit.is_tracing():
-            return super().forward(x, state)
-        inputs = F.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-        states = _Recurrence.apply(inputs, state[0], self.weight_hh_l0, self.bias_hh_l0)
+        weights = W, U, b, c = tuple(self.parameters())
+        if x.is_cuda:  # cuDNN has all of it in one kernel
+            return torch.gru(x, state, weights, True, 1, 0.0, self.training, False, False)
+        states: Tensor = _recur(F.linear(x, W, b), state[0], U, c)
         return states, states[-1:]
 
 
@@ -82,3 +81,6 @@ class _Recurrence(torch.autograd.Function):
         of_inputs[:, :, -n.shape[2] :] = changes.to(n.dtype) * to_n
         flat = of_products.flatten(0, 1)
         return of_inputs, dh, flat.T @ before.flatten(0, 1), flat.sum(0, dtype=kind)
+
+
+_recur: Callable[..., Tensor] = _Recurrence.apply

@@ -91,7 +91,7 @@ class TrainConfig:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
-        config = _fill(cls, values, name)
+        config: TrainConfig = _fill(cls, values, name)
         if config.truncate_frames % 4 or config.truncate_frames < 0:
             raise TrainingError(f"{name}: truncate_frames must be a multiple of 4")
         return config

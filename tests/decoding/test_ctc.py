@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.ctc import write_expanded
+from asr.decoding.ctc import BREAK_OFF, write_expanded
 from asr.decoding.fst import Fst
 from asr.decoding.lexicon import TOKENS
 from asr.errors import GraphError
@@ -61,7 +61,10 @@ def expanded() -> kaldifst.StdFst:
 def composed() -> kaldifst.StdFst:
     graph = kaldifst.StdVectorFst(in_kaldifst(PACKED.fst))
     kaldifst.arcsort(graph, sort_type="ilabel")
-    return kaldifst.compose(topology(), graph)
+    fst = kaldifst.compose(topology(), graph)
+    for state in kaldifst.StateIterator(fst):
+        fst.set_final(state, min(fst.final(state).value, BREAK_OFF))
+    return fst
 
 
 @settings(deadline=None)

@@ -6,15 +6,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from asr.export import folder as export_folder
-from asr.export.folder import export
-from asr.export.graph import build
-from asr.export.verify import FRAMES, TOLERANCE, sound, verify
 
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding.lexicon import TOKENS
 from asr.errors import ExportError
+from asr.export import folder as export_folder
+from asr.export.folder import export
+from asr.export.graph import build
+from asr.export.verify import FRAMES, TOLERANCE, sound, verify
 from asr.nn.cells import CELLS
 from tests.models import export_tiny, tiny
 
