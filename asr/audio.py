@@ -119,12 +119,14 @@ def _as_float(audio: NDArray[Any]) -> NDArray[Any]:
     kind, size = audio.dtype.kind, audio.dtype.itemsize
     if kind == "f":
         return audio
+    floats: NDArray[Any]
     if kind == "u" and size == 1:
-        return (np.asarray(audio, np.float32) - 128) / np.float32(128)
-    if kind == "i" and size in (2, 4):
-        full = -float(np.iinfo(audio.dtype).min)
-        return np.asarray(audio, np.float32 if size == 2 else np.float64) / full
-    raise AudioError(f"expected samples of uint8, int16, int32 or float, got {audio.dtype}")
+        floats = np.asarray(audio, np.float32) / 128 - 1
+    elif kind == "i" and size in (2, 4):
+        floats = np.asarray(audio, np.float64) / (1 << 8 * size - 1)
+    else:
+        raise AudioError(f"expected samples of uint8, int16, int32 or float, got {audio.dtype}")
+    return floats
 
 
 def checked_rate(rate: float) -> int:

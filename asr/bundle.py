@@ -111,13 +111,13 @@ class Bundle:
             raise ModelError(f"{self.path / CONFIG} gives no SHA-256 for {name}")
         size, digest = self.settings.files[name]
         try:
-            content = path.read_bytes()
+            there = path.stat().st_size
+            if there != size:
+                raise ModelError(f"{path} has {there} bytes, expected {size}; {MEND}")
+            if _sha256(path) != digest:
+                raise ModelError(f"{path} is not the file that {CONFIG} describes; {MEND}")
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
-        if len(content) != size:
-            raise ModelError(f"{path} has {len(content)} bytes, expected {size}; {MEND}")
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise ModelError(f"{path} is not the file that {CONFIG} describes; {MEND}")
         return path
 
     def graph(self, name: str) -> Path:
@@ -138,8 +138,15 @@ MEND = "get the model folder again"
 
 def describe(path: Path) -> tuple[int, str]:
     """Size in bytes and SHA-256 of a file, as `config.json` holds them."""
-    content = path.read_bytes()
-    return len(content), hashlib.sha256(content).hexdigest()
+    return path.stat().st_size, _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _settings(path: Path) -> Settings:

@@ -37,7 +37,7 @@ def load(
     *,
     device: str = "cpu",
     graph: str | None = "dictation",
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Recognizer:
     """Load a model folder.
 

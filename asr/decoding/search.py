@@ -100,7 +100,7 @@ class Spans:
     tokens: tuple[int, ...]
     starts: list[int]
     ends: list[int]
-    log_probs: Floats
+    log_probs: list[float]
     frames: int
 
     @classmethod
@@ -109,14 +109,14 @@ class Spans:
         tokens = np.asarray(path, np.int64)
         changes = np.flatnonzero(np.diff(tokens, prepend=-1))
         if not len(changes):
-            return cls((), [], [], np.zeros(0, np.float32), 0)
+            return cls((), [], [], [], 0)
         best = np.maximum.reduceat(log_probs[np.arange(len(tokens)), tokens], changes)
         spoken = tokens[changes] != BLANK
         return cls(
             tuple(tokens[changes][spoken].tolist()),
             changes[spoken].tolist(),
             np.append(changes[1:], len(tokens))[spoken].tolist(),
-            best[spoken],
+            best[spoken].tolist(),
             len(tokens),
         )
 
@@ -127,8 +127,8 @@ class Spans:
 
     def word(self, text: str, first: int, last: int) -> DecodedWord:
         """Makes a word of the tokens `first` up to and without `last`."""
-        confidence = min(1.0, math.exp(self.log_probs[first:last].mean()))
-        return DecodedWord(text, self.starts[first], self.ends[last - 1], confidence)
+        mean = sum(self.log_probs[first:last]) / (last - first)
+        return DecodedWord(text, self.starts[first], self.ends[last - 1], math.exp(min(0.0, mean)))
 
 
 @dataclass(frozen=True)
