@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOK = 8
 """Frames between two looks at the hypothesis; a word must read the same in both to be stable."""
-SETTLING = 20
+SETTLING = 30
 """Frames that must have followed a word before it is stable."""
 PRE_ROLL = 10
 """Frames of silence before a segment that are heard again with the next one."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import textwrap
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from asr.results import Segment, Word
+    from asr.results import Event, Segment, Word
 
 LINE, LINES = 42, 2
 """Characters of a subtitle's line, and its lines, as most style guides for subtitles have it."""
@@ -191,3 +192,10 @@ def _rounded(span: Segment | Word) -> dict[str, object]:
         "confidence": round(span.confidence, 3),
         "text": span.text,
     }
+
+
+def event_json(event: Event) -> str:
+    """An event of a stream as a line of JSON; its `type` is the name of its class."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+    facts = asdict(event)
+    return json.dumps({"type": kind, **facts.pop("segment", {}), **facts}, ensure_ascii=False)

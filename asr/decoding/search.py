@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import kaldi_decoder
@@ -135,21 +136,35 @@ class Spans:
 class SearchOptions:
     """What the search in a graph can be told.
 
+    The score of a token in a frame is acoustic_scale * (log P(token) - prior_scale * log prior): as
+    a model of little data leans to what is frequent, blank first of all, part of that is taken off
+    (Miao, Gowayyed and Metze, "EESEN", ASRU 2015).
+
     Attributes:
-        beam: paths this much worse than the best are given up, in scaled log-probability.
+        beam: paths whose score is this much below the best are given up.
         max_active: at most this many paths survive a frame.
-        acoustic_scale: factor of the log-probabilities, against the costs of the graph.
-        blank_penalty: taken off the log-probability of blank, before scaling.
+        acoustic_scale: weight of the acoustic model against the graph.
+        prior_scale: how much of the priors is taken off.
+        priors: share of the frames that each of the V tokens has; none if empty.
     """
 
-    beam: float = 14.0
+    beam: float = 12.0
     max_active: int = 3000
-    acoustic_scale: float = 1.2
-    blank_penalty: float = 0.0
+    acoustic_scale: float = 1.0
+    prior_scale: float = 0.0
+    priors: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        if self.beam <= 0 or self.max_active < 1 or self.acoustic_scale <= 0:
+        if min(self.beam, self.max_active, self.acoustic_scale) <= 0:
             raise UsageError(f"beam, max_active and acoustic_scale must be positive, got {self}")
+        if self.priors and (len(self.priors) != len(TOKENS) or min(self.priors) <= 0):
+            raise UsageError(f"expected a positive prior for each of {len(TOKENS)} tokens")
+
+    @cached_property
+    def offsets(self) -> Floats:
+        """What is taken off the log-probability of each token, [V]."""
+        priors = np.array(self.priors or [1.0] * len(TOKENS))
+        return (self.prior_scale * np.log(priors)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -232,13 +247,10 @@ class GraphSearch:
         return decoder
 
     def _advance(self, decoder: kaldi_decoder.FasterDecoder, log_probs: Floats) -> None:
-        scores = np.array(log_probs, np.float32, order="C")
-        scores[:, BLANK] -= self.options.blank_penalty
-        scores *= self.options.acoustic_scale
+        scores = self.options.acoustic_scale * (log_probs - self.options.offsets)
+        read = decoder.num_frames_decoded()
         if len(scores):
-            decoder.advance_decoding(
-                kaldi_decoder.DecodableCtc(scores, offset=decoder.num_frames_decoded())
-            )
+            decoder.advance_decoding(kaldi_decoder.DecodableCtc(scores, offset=read))
 
 
 def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:

@@ -7,7 +7,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +35,7 @@ class Batch:
         tokens: [sum of counts] targets, one utterance after the other.
         counts: [N] targets of each.
         seconds: of audio in the batch, without padding.
+        share: of the batch's targets that these are, when several processes share it.
     """
 
     features: Tensor
@@ -42,6 +43,7 @@ class Batch:
     tokens: Tensor
     counts: Tensor
     seconds: float
+    share: float = 1.0
 
 
 def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Batch:
@@ -73,12 +75,19 @@ def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Bat
 
 
 def epoch_batches(
-    store: FeatureStore, config: TrainConfig, epoch: int, skip: int = 0
+    store: FeatureStore,
+    config: TrainConfig,
+    epoch: int,
+    skip: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[Batch]:
     """The masked batches of one epoch, from the one after the first `skip` on.
 
-    The order, the joining and the masks depend on the seed, the epoch and the number of the batch
-    alone, so that a resumed run sees what the interrupted one would have seen.
+    The order, the joining and the masks depend on the seed, the epoch, the number of the batch and
+    the rank alone, so that a resumed run sees what the interrupted one would have seen. Of `world`
+    processes, number `rank` gets its share of each batch; a batch with fewer utterances than
+    processes is left out.
     """
     sampler = _sampler(store, config, epoch)
     for number, cuts in enumerate(sampler):
@@ -89,9 +98,13 @@ def epoch_batches(
         length = float(store.frames[indices].mean()) * HOP / RATE
         several = max(1, round(config.joined_seconds / length))
         groups = [list(indices[i : i + several]) for i in range(0, len(indices), several)]
-        batch = collate(store, groups, config.encoder.lookahead)
-        mask(batch.features, batch.frames * SUBSAMPLING, config, rng)
-        yield batch
+        if len(groups) < world:
+            continue
+        batch = collate(store, groups[rank::world], config.encoder.lookahead)
+        targets = int((store.offsets[indices + 1, 1] - store.offsets[indices, 1]).sum())
+        masks = np.random.default_rng([config.seed, epoch, number, rank])
+        mask(batch.features, batch.frames * SUBSAMPLING, config, masks)
+        yield replace(batch, share=int(batch.counts.sum()) / targets)
 
 
 def batches_per_epoch(store: FeatureStore, config: TrainConfig) -> int:
@@ -114,6 +127,8 @@ def _sampler(store: FeatureStore, config: TrainConfig, epoch: int) -> DynamicBuc
             shuffle=True,
             drop_last=False,
             seed=config.seed,
+            world_size=1,  # every process sees every batch and takes its share
+            rank=0,
             num_cuts_for_bins_estimate=len(cuts),
             buffer_size=len(cuts),
         )

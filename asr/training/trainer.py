@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from asr.nn.model import CtcModel
 from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
+from asr.training.parallel import Processes
 
 HEAD = "phones"
 
@@ -45,15 +45,21 @@ class Trainer:
         epoch: passes finished so far.
         batch: batches of this epoch seen so far.
         best: lowest phone error rate on dev.
+        saved: when the last checkpoint was written, on the monotonic clock.
     """
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.store = feature_store(config.train, config.speeds, config.cache)
-        self.dev = feature_store(config.dev, (1.0,), config.cache)
+        self.processes = Processes()
+        self.device = self.processes.device
+        self.store, self.dev = self.processes.first_alone(
+            lambda: (
+                feature_store(config.train, config.speeds, config.cache),
+                feature_store(config.dev, (1.0,), config.cache),
+            )
+        )
         self.model = CtcModel(config.encoder).to(self.device)
         mean, deviation = self.store.statistics()
         self.model.mean.copy_(torch.from_numpy(mean))
@@ -64,7 +70,10 @@ class Trainer:
         self.step = self.epoch = self.batch = 0
         self.best = math.inf
         self.total = config.epochs * batches_per_epoch(self.store, config)
-        self.writer = SummaryWriter(str(folder))
+        if self.processes.rank == 0:
+            self.writer = SummaryWriter(str(folder))
+        torch.manual_seed(config.seed + self.processes.rank)
+        self.saved = time.monotonic()
         if (folder / "latest.pt").exists():
             self._resume()
 
@@ -74,53 +83,71 @@ class Trainer:
         Raises:
             TrainingError: when the loss is no longer finite.
         """
-        saved = time.monotonic()
-        with _progress() as bar:
+        first = self.processes.rank == 0
+        with _progress(shown=first) as bar:
             task = bar.add_task("", total=self.total, completed=self.step)
             while self.epoch < self.config.epochs:
-                make = partial(epoch_batches, self.store, self.config, self.epoch, skip=self.batch)
-                for batch in ahead(make):
+                for batch in ahead(self._batches):
                     began = time.monotonic()
-                    loss = self._update(batch)
-                    speed = batch.seconds / (time.monotonic() - began)
+                    loss, norm = self._update(batch)
+                    seconds = batch.seconds * self.processes.world
+                    speed = seconds / (time.monotonic() - began)
                     text = f"epoch {self.epoch + 1} loss {loss:.3f} {speed:.0f}x"
                     bar.update(task, completed=self.step, description=text)
-                    if self.step % 20 == 0:
-                        self.writer.add_scalar("train/loss", loss, self.step)
-                        self.writer.add_scalar("train/times_real_time", speed, self.step)
-                        self.writer.add_scalar("train/rate", self._rate(), self.step)
-                    if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                    if first and self.step % 20 == 0:
+                        self._log(loss=loss, gradient_norm=norm, times_real_time=speed)
+                    if self._checkpoint_due():
                         self.save()
-                        saved = time.monotonic()
                 self.epoch, self.batch = self.epoch + 1, 0
-                bar.console.print(self._evaluate())
+                if first:
+                    bar.console.print(self._evaluate())
                 self.save()
 
-    def _update(self, batch: Batch) -> float:
-        """One step of the optimiser; returns the loss per phone in nats."""
+    def _batches(self) -> Iterator[Batch]:
+        """What is left of the epoch, and of it what is for this process."""
+        return epoch_batches(
+            self.store,
+            self.config,
+            self.epoch,
+            skip=self.batch,
+            rank=self.processes.rank,
+            world=self.processes.world,
+        )
+
+    def _log(self, **values: float) -> None:
+        for name, value in {**values, "learning_rate": self._rate()}.items():
+            self.writer.add_scalar(f"train/{name}", value, self.step)
+
+    def _checkpoint_due(self) -> bool:
+        """Whether the time has come; all processes hear the same."""
+        waited = time.monotonic() - self.saved >= 60 * self.config.checkpoint_minutes
+        due = torch.tensor(float(waited and self.processes.rank == 0), device=self.device)
+        return bool(self.processes.sum(due))
+
+    def _update(self, batch: Batch) -> tuple[float, float]:
+        """One step; returns the loss in nats per phone, and the norm of its gradient."""
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        loss = self.loss(batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {self.step} (epoch {self.epoch + 1}, batch "
-                f"{self.batch + 1}); lower learning_rate or clip_norm and start again from "
-                f"{self.folder / 'latest.pt'}"
-            )
+        loss = self.loss(batch) * batch.share
         self.optimiser.zero_grad()
         loss.backward()
         parameters = list(self.model.parameters())
+        self.processes.sum_gradients(parameters)
         if self.config.clip_value:
             torch.nn.utils.clip_grad_value_(parameters, self.config.clip_value)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm or math.inf).item()
+        value = self.processes.sum(loss.detach()).item()
+        if not math.isfinite(value + norm):
+            raise TrainingError(
+                f"the loss is {value} and its gradient {norm} at step {self.step} (epoch "
+                f"{self.epoch + 1}, batch {self.batch + 1}); lower learning_rate or clip_norm, and "
+                f"start again in another folder"
+            )
         self.optimiser.step()
         self.step, self.batch = self.step + 1, self.batch + 1
-        if self.step % 20 == 0:
-            self.writer.add_scalar("train/gradient_norm", float(norm), self.step)
         self._track_average()
-        return value
+        return value, norm
 
     def loss(self, batch: Batch) -> Tensor:
         """CTC loss (Graves et al. 2006) of a batch, in nats per phone."""
@@ -182,13 +209,17 @@ class Trainer:
 
     def save(self) -> None:
         """Write `latest.pt`, whole or not at all."""
+        random = self.processes.gather(torch.get_rng_state())
+        self.saved = time.monotonic()
+        if self.processes.rank > 0:
+            return
         content = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "place": [self.step, self.epoch, self.batch],
             "best": self.best,
-            "random": torch.get_rng_state(),
+            "random": random,
             "config": self.config.to_dict(),
         }
         new = self.folder / "latest.pt.new"
@@ -208,7 +239,9 @@ class Trainer:
         self.optimiser.load_state_dict(content["optimiser"])
         self.step, self.epoch, self.batch = content["place"]
         self.best = content["best"]
-        torch.set_rng_state(content["random"].cpu())
+        random = content["random"]
+        if len(random) == self.processes.world:
+            torch.set_rng_state(random[self.processes.rank].cpu())
 
 
 def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
@@ -235,11 +268,12 @@ def _batched(items: list[int], size: int) -> Iterator[list[int]]:
         yield items[i : i + size]
 
 
-def _progress() -> Progress:
+def _progress(*, shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        disable=not shown,
     )

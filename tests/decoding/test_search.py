@@ -122,7 +122,19 @@ def test_wrong_width_is_refused(search):
         search.step(np.zeros((3, 29), np.float32))
 
 
-@pytest.mark.parametrize("option", [{"beam": 0}, {"max_active": 0}, {"acoustic_scale": -1}])
+def test_priors_bring_out_what_is_rare(graph):
+    unsure = np.log(0.55 * np.exp(frames("- - - - -")) + 0.45 * np.exp(frames("- B AH S -")))
+    priors = [0.9, *[0.1 / 39] * 39]
+    plain = GraphSearch(graph, SearchOptions(acoustic_scale=3.0))
+    fair = GraphSearch(graph, SearchOptions(acoustic_scale=3.0, prior_scale=0.5, priors=priors))
+    assert recognised(plain, unsure) == ""
+    assert recognised(fair, unsure) == "bus"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"beam": 0}, {"max_active": 0}, {"acoustic_scale": -1}, {"priors": [0.5] * 39}],
+)
 def test_impossible_options_are_refused(option):
     with pytest.raises(UsageError, match="positive"):
         SearchOptions(**option)

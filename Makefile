@@ -1,0 +1,59 @@
+# Every target sets up what it needs in .venv; `make demo` needs Python and nothing else.
+
+PYTHON ?= python3
+SPEECH ?= $(or $(RILL_SPEECH),../shared/speech)
+MODEL ?= models/en-small
+TORCH := torch==2.11.0 torchaudio==2.11.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench system clean
+.DELETE_ON_ERROR:
+
+demo: .venv/runtime  ## Show the words of a clip as they are spoken.
+	@$(BIN)/asr demo
+
+test: system .venv/dev $(BIN)/lmplz lint  ## Everything that has to hold.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev  ## The figures of BENCHMARKS.md.
+	$(BIN)/python scripts/benchmark.py $(MODEL) $(SPEECH)
+	$(BIN)/python scripts/evaluate.py $(MODEL) $(SPEECH) dev
+
+system:
+	@scripts/system_packages.sh
+
+clean:
+	rm -rf .venv build
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+	"Rill needs Python 3.10 or later; name one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	echo "this Python cannot make environments; install its venv package (python3-venv)"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime: .venv/python pyproject.toml
+	@echo "installing Rill into .venv, about 300 MB"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/dev: .venv/python pyproject.toml
+	@echo "installing what the tests need into .venv, about 5 GB"
+	@$(PIP) --editable ".[dev]" $(TORCH)
+	@touch $@ .venv/runtime
+
+# KenLM's estimator of language models, from the sources in its Python package.
+$(BIN)/lmplz: .venv/python
+	rm -rf build/kenlm && mkdir -p build/kenlm
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build/kenlm kenlm==0.3.0
+	tar -xzf build/kenlm/kenlm-*.tar.gz -C build/kenlm --strip-components=1
+	cmake -S build/kenlm -B build/kenlm/build -DCMAKE_BUILD_TYPE=Release > build/kenlm/log
+	cmake --build build/kenlm/build --target lmplz --parallel 2 >> build/kenlm/log
+	cp build/kenlm/build/bin/lmplz $@

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs the system packages of the tests: a sound system to play into the microphone of, a
+# pronouncer, and what KenLM is built with. Says what to install where it may not.
+set -euo pipefail
+
+packages=(
+    pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins espeak-ng
+    cmake g++ zlib1g-dev libbz2-dev liblzma-dev
+    libboost-program-options-dev libboost-system-dev libboost-thread-dev libboost-test-dev
+)
+
+if ! command -v apt-get > /dev/null; then
+    echo "no apt-get here; the tests need what Debian calls: ${packages[*]}" >&2
+    exit 0
+fi
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${Status}' "$package" 2> /dev/null || true)
+    [[ $status == "install ok installed" ]] || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+as_root=()
+if ((EUID)); then
+    as_root=(sudo -n)
+    if ! sudo -n true 2> /dev/null; then
+        echo "the tests need system packages: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+fi
+echo "installing ${missing[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" > /dev/null
