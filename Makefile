@@ -52,7 +52,7 @@ clean:
 # KenLM's estimator of language models, from the sources in its Python package.
 $(BIN)/lmplz: .venv/python
 	rm -rf build/kenlm && mkdir -p build/kenlm
-	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build/kenlm kenlm==0.3.0
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary kenlm --dest build/kenlm kenlm==0.3.0
 	tar -xzf build/kenlm/kenlm-*.tar.gz -C build/kenlm --strip-components=1
 	cmake -S build/kenlm -B build/kenlm/build -DCMAKE_BUILD_TYPE=Release > build/kenlm/log
 	cmake --build build/kenlm/build --target lmplz --parallel 2 >> build/kenlm/log

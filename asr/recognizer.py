@@ -14,7 +14,7 @@ import numpy as np
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.endpoint import Endpointer, EndpointRules, Quiet
-from asr.errors import ModelError
+from asr.errors import ModelError, UsageError
 from asr.results import Event, Final, Partial, Segment
 from asr.segmenter import Segmenter, SegmentState
 
@@ -61,10 +61,12 @@ def load(
     from asr.decoding.graph import Graph
     from asr.decoding.search import GraphSearch, SearchOptions
 
+    try:
+        options = SearchOptions(**bundle.settings.search)
+    except (TypeError, UsageError) as error:
+        raise ModelError(f"{path} has wrong settings of the search: {error}") from None
     loaded = Graph.load(bundle.graph(graph), progress)
-    return Recognizer(
-        bundle, acoustic, GraphSearch(loaded, SearchOptions(**bundle.settings.search))
-    )
+    return Recognizer(bundle, acoustic, GraphSearch(loaded, options))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
+from asr.results import Final
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -103,13 +105,9 @@ class Json(Writer):
         talk = {
             "name": transcript.name,
             "text": " ".join(segment.text for segment in listed),
-            "segments": [self._segment(segment) for segment in listed],
+            "segments": [_facts(segment, self.words) for segment in listed],
         }
         yield json.dumps(talk, ensure_ascii=False, indent=2) + "\n"
-
-    def _segment(self, segment: Segment) -> dict[str, object]:
-        words = {"words": [_rounded(word) for word in segment.words]} if self.words else {}
-        return {**_rounded(segment), **words}
 
 
 class Ctm(Writer):
@@ -185,6 +183,21 @@ def clock(seconds: float, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
 
 
+def event_json(event: Event) -> str:
+    """An event of a stream as a line of JSON; its `type` is the name of its class."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+    if isinstance(event, Final):
+        facts = _facts(event.segment, words=True)
+    else:
+        facts = {**asdict(event), "time": round(event.time, 3)}
+    return json.dumps({"type": kind, **facts}, ensure_ascii=False)
+
+
+def _facts(segment: Segment, words: bool) -> dict[str, object]:
+    listed = {"words": [_rounded(word) for word in segment.words]} if words else {}
+    return {**_rounded(segment), **listed}
+
+
 def _rounded(span: Segment | Word) -> dict[str, object]:
     return {
         "start": round(span.start, 3),
@@ -192,10 +205,3 @@ def _rounded(span: Segment | Word) -> dict[str, object]:
         "confidence": round(span.confidence, 3),
         "text": span.text,
     }
-
-
-def event_json(event: Event) -> str:
-    """An event of a stream as a line of JSON; its `type` is the name of its class."""
-    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
-    facts = asdict(event)
-    return json.dumps({"type": kind, **facts.pop("segment", {}), **facts}, ensure_ascii=False)

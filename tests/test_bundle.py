@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import asr
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.errors import ModelError
@@ -138,6 +139,13 @@ def test_a_graph_without_a_state_output(folder):
     del proto.graph.output[-1]
     rewrite(folder, "model.onnx", proto.SerializeToString())
     refuse(folder, "every state")
+
+
+@pytest.mark.parametrize("wrong", [{"beem": 3}, {"beam": -1}, {"priors": [1, 2, 3]}])
+def test_settings_of_the_search_that_are_wrong(folder, wrong):
+    edit(folder, search=wrong)
+    with pytest.raises(ModelError, match="settings of the search"):
+        asr.load(folder)
 
 
 def test_a_search_graph_that_is_not_there(folder):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.results import Segment, Word
-from asr.writers import LINE, LINES, LONGEST, WRITERS, Transcript, clock
+from asr.results import Final, Partial, Segment, SpeechEnd, SpeechStart, Word
+from asr.writers import LINE, LINES, LONGEST, WRITERS, Transcript, clock, event_json
 
 
 def segment(start: float, *words: str) -> Segment:
@@ -132,3 +132,24 @@ def seconds(time: str) -> float:
 @given(st.floats(0, 1e6))
 def test_a_clock_tells_the_time_to_the_millisecond(time: float) -> None:
     assert seconds(clock(time, ",")) == pytest.approx(time, abs=0.00051)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (SpeechStart(0.1 + 0.2), '{"type": "speech_start", "time": 0.3}'),
+        (
+            Partial("it is", "it", 1.2),
+            '{"type": "partial", "text": "it is", "stable": "it", "time": 1.2}',
+        ),
+        (
+            Final(TALK[1]),
+            '{"type": "final", "start": 3723.6, "end": 3724.0, "confidence": 0.75, "text": "bye", '
+            '"words": [{"start": 3723.6, "end": 3724.0, "confidence": 0.875, "text": "bye"}]}',
+        ),
+        (SpeechEnd(2.0), '{"type": "speech_end", "time": 2.0}'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_event_is_a_line_of_json(event, line: str) -> None:
+    assert event_json(event) == line

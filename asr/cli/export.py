@@ -20,18 +20,18 @@ def export(
     terms: Annotated[str, typer.Option("--license", help="SPDX expression.")] = "Apache-2.0",
     data: Annotated[str, typer.Option(help="What it was trained on, in a line.")] = "not said",
     acoustic_scale: Annotated[
-        float, typer.Option(help="Weight of the acoustic model in the search.")
-    ] = 1.2,
-    blank_penalty: Annotated[
-        float, typer.Option(help="Taken off the log-probability of blank in the search.")
-    ] = 0.0,
+        float, typer.Option(help="Weight of the acoustic model against the graph, chosen on dev.")
+    ] = 1.0,
+    prior_scale: Annotated[
+        float, typer.Option(help="How much of the tokens' priors is taken off, chosen on dev.")
+    ] = 0.3,
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does."""
     from asr.decoding.lexicon import TOKENS
     from asr.export.folder import export as write
     from asr.nn.model import CtcModel
 
-    model, _ = CtcModel.load(checkpoint)
+    model, metadata = CtcModel.load(checkpoint)
     worst = write(
         model,
         TOKENS,
@@ -42,6 +42,10 @@ def export(
         language=language,
         license=terms,
         data=data,
-        search={"acoustic_scale": acoustic_scale, "blank_penalty": blank_penalty},
+        search={
+            "acoustic_scale": acoustic_scale,
+            "prior_scale": prior_scale,
+            "priors": [round(prior, 6) for prior in metadata["priors"]],
+        },
     )
     typer.echo(f"{target}: at most {worst:.1e} off torch")

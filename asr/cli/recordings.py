@@ -176,8 +176,8 @@ def progress(recordings: list[Recording]) -> Iterator[Advance]:
     columns = (
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[speed]} left"),
         TimeRemainingColumn(),
+        TextColumn("left{task.fields[speed]}"),
     )
     total = sum(recording.seconds for recording in recordings)
     with Progress(
@@ -188,6 +188,6 @@ def progress(recordings: list[Recording]) -> Iterator[Advance]:
         def advance(seconds: float) -> None:
             bar.advance(task, seconds)
             speed = bar.tasks[0].speed
-            bar.update(task, speed=f"{speed:.0f} times real time," if speed else "")
+            bar.update(task, speed=f" at {speed:.0f} times real time" if speed else "")
 
         yield advance

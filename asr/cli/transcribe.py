@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +55,9 @@ def transcribe(
         bool, typer.Option("--words", help="Give the times of words too, in vtt, tsv and json.")
     ] = False,
     model: Model = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto for the faster one.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto for cuda where there is.")
+    ] = "cpu",
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Recordings at once, a process for each.")
     ] = 1,
@@ -95,10 +99,9 @@ def _targets(recording: Recording, folder: Path | None, names: list[str]) -> lis
 
 
 def _refuse_twice(targets: list[list[Path]]) -> None:
-    paths = [path for each in targets for path in each]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise UsageError(f"two recordings would be written to {path}; do them one by one")
+    for path, times in Counter(chain.from_iterable(targets)).items():
+        if times > 1:
+            raise UsageError(f"{times} recordings would be written to {path}; do them one by one")
 
 
 def _put(talk: Transcript, writers: list[Writer], paths: list[Path]) -> bool:

@@ -126,7 +126,7 @@ def _lmplz(text: Text, words: Sequence[str], prune: Sequence[str], folder: Path)
     if program is None:
         raise GraphError(
             "KenLM's lmplz is missing: unpack the package that `pip download --no-deps "
-            "--no-binary :all: kenlm` gives, run `cmake -B build && make -C build lmplz` in it "
+            "--no-binary kenlm kenlm` gives, run `cmake -B build && make -C build lmplz` in it "
             "(needs cmake and boost), and put build/bin on the PATH"
         )
     vocabulary, arpa = folder / "words.txt", folder / "model.arpa"

@@ -164,7 +164,8 @@ class SearchOptions:
     def offsets(self) -> Floats:
         """What is taken off the log-probability of each token, [V]."""
         priors = np.array(self.priors or [1.0] * len(TOKENS))
-        return (self.prior_scale * np.log(priors)).astype(np.float32)
+        offsets: Floats = (self.prior_scale * np.log(priors)).astype(np.float32)
+        return offsets
 
 
 @dataclass(frozen=True)
