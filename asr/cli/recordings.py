@@ -19,6 +19,7 @@ from asr.results import Final, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.synchronize import Event
 
     import numpy as np
     from numpy.typing import NDArray
@@ -112,13 +113,14 @@ def in_processes(
         advance: is told of progress.
     """
     context = get_context("spawn")
-    done = context.Value("d", 0.0)
-    pool = ProcessPoolExecutor(jobs, context, _begin_worker, (model, device, done))
+    done, stop = context.Value("d", 0.0), context.Event()
+    pool = ProcessPoolExecutor(jobs, context, _begin_worker, (model, device, done, stop))
     try:
         futures = [pool.submit(_work, recording) for recording in recordings]
         for future in futures:
             yield _result(future, done, advance)
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
@@ -140,12 +142,13 @@ def _result(future: Future[list[Segment]], done: Any, advance: Advance) -> Itera
 
 _recognizer: Recognizer
 _done: Any
+_stop: Event
 
 
-def _begin_worker(model: Path, device: str, done: Any) -> None:
-    global _recognizer, _done
+def _begin_worker(model: Path, device: str, done: Any, stop: Event) -> None:
+    global _recognizer, _done, _stop
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _recognizer, _done = asr.load(model, device=device), done
+    _recognizer, _done, _stop = asr.load(model, device=device), done, stop
 
 
 def _work(recording: Recording) -> list[Segment]:
@@ -153,6 +156,8 @@ def _work(recording: Recording) -> list[Segment]:
 
 
 def _advance(seconds: float) -> None:
+    if _stop.is_set():
+        raise KeyboardInterrupt
     with _done.get_lock():
         _done.value += seconds
 

@@ -55,9 +55,7 @@ def transcribe(
         bool, typer.Option("--words", help="Give the times of words too, in vtt, tsv and json.")
     ] = False,
     model: Model = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, or auto for cuda where there is.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto for the faster.")] = "cpu",
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Recordings at once, a process for each.")
     ] = 1,

@@ -214,6 +214,16 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
     assert "Traceback" not in process.stderr.read()
 
 
+def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
+    hour = record(tmp_path / "hour.flac", np.tile(sentence(0), 800))
+    process = start("transcribe", hour, hour, "--jobs", "2")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output) == (130, "") and "Traceback" not in errors
+
+
 def test_a_terminal_shows_progress_and_a_pipe_does_not(talks: list[Path]) -> None:
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
