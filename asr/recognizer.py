@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from asr.acoustic import State
     from asr.audio import Resampler
-    from asr.decoding.search import Search
+    from asr.decoding.hypothesis import Search
 
 BLOCK = 250
 """Frames that go through the model at once when more is pushed; 10 s."""
@@ -276,7 +276,7 @@ def _without_partials(events: list[Event]) -> list[Event]:
 
 
 def _segment_from(facts: dict[str, Any]) -> SegmentState:
-    from asr.decoding.search import DecodedWord
+    from asr.decoding.hypothesis import DecodedWord
 
     words, seen = (tuple(DecodedWord(**word) for word in facts[key]) for key in ("words", "seen"))
     shown = facts["shown"] and Partial(**facts["shown"])

@@ -14,7 +14,7 @@ from asr.results import Event, Final, Partial, Segment, SpeechEnd, SpeechStart, 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.search import DecodedWord, Search
+    from asr.decoding.hypothesis import DecodedWord, Search
 
 LOOK = 8
 """Frames between two looks at the hypothesis; a word must read the same in both to be stable."""

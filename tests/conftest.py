@@ -1,9 +1,17 @@
-"""Under continuous integration nothing is skipped: a test that cannot run has failed."""
+"""No test is a matter of speed, and under continuous integration none is skipped."""
 
 import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("rill", deadline=None)
+settings.load_profile("rill")
+
+# how long an example takes is for benchmarks to say
+settings.register_profile("rill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rill")
 
 
 def _failed_if_skipped(

@@ -35,7 +35,7 @@ def stream(model, audio, cuts, state=None):
     return np.concatenate(pieces, axis=1), state
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cuts=st.lists(st.integers(0, 9), min_size=1, max_size=6), streams=st.sampled_from([1, 2, 5]))
 def test_any_cut_equals_the_whole(model, cuts, streams):
     audio = sound(streams)[:, : sum(cuts) * FRAME]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr
@@ -93,7 +93,7 @@ def test_single_samples_equal_the_whole(recognizer, speech):
     assert_same(events(recognizer.stream(), short, size=1), whole)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(sizes=st.lists(st.integers(0, 30_000), min_size=1, max_size=12))
 def test_any_cut_equals_the_whole(recognizer, speech, whole, sizes):
     stream = recognizer.stream()
@@ -144,7 +144,7 @@ def test_integers_and_channels_give_the_same_words(recognizer, speech, whole):
     assert text(events(recognizer.stream(), integers)) == text(whole)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 @given(share=st.floats(0, 1), rate=st.sampled_from([RATE, 44_100]))
 def test_restored_equals_uninterrupted(recognizer, speech, share, rate):
     samples = speech if rate == RATE else soxr.resample(speech, RATE, rate)

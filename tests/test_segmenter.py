@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.greedy import GreedySearch, GreedyState
-from asr.decoding.search import DecodedWord, Hypothesis
+from asr.decoding.hypothesis import DecodedWord, Hypothesis
 from asr.endpoint import Endpointer, EndpointRules
 from asr.errors import UsageError
 from asr.results import Final, Partial, SpeechEnd, SpeechStart

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.decoding.search import Hypothesis, Spans
+from asr.decoding.hypothesis import Hypothesis, Spans
 
 if TYPE_CHECKING:
-    from asr.decoding.search import Floats
+    from asr.decoding.hypothesis import Floats
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,12 +33,13 @@ def run(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
 
 
 def start(*arguments: str | Path, **options) -> subprocess.Popen[str]:
-    """Start `asr`, with pipes for its output."""
+    """Start `asr`, with pipes for its output, as a terminal would: it hears Ctrl-C."""
     return subprocess.Popen(
         [ASR, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, **options.pop("env", {})},
         **options,
     )

@@ -123,7 +123,7 @@ def small(cell: str, lookahead: int) -> CtcModel:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lookahead", [0, 2])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_streamed_equals_whole(cell, lookahead, cuts):
     model = small(cell, lookahead)

@@ -1,0 +1,124 @@
+"""What every search has in common: what it is asked, what it gives, how a CTC path is read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+BLANK = 0
+"""The token that stands for no phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWord:
+    """A word of a hypothesis.
+
+    Attributes:
+        text: the word.
+        start: its first frame.
+        end: the frame after its last.
+        confidence: geometric mean of the posteriors of its tokens, in [0, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """The best words for the frames so far.
+
+    Attributes:
+        words: in the order of time; the last may not be spoken to its end yet.
+        trailing_blanks: frames since the last token other than blank; all frames if there is none.
+    """
+
+    words: tuple[DecodedWord, ...]
+    trailing_blanks: int
+
+
+class State(Protocol):
+    """Where a search stands."""
+
+    @property
+    def log_probs(self) -> Floats:
+        """All frames so far, [T, V]."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Search(Protocol[S]):
+    """A search through log-probabilities as they come."""
+
+    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Hypothesis, S]:
+        """Goes on by T frames.
+
+        Args:
+            log_probs: [T, V], natural logarithms; T may be 0.
+            state: what the step before gave; None at the start. It stays valid.
+
+        Returns:
+            The best words so far, with frames counted from the first step; and the next state.
+        """
+
+    def finish(self, state: S) -> Hypothesis:
+        """The best words if nothing follows."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The tokens of a CTC path without its blanks, n of them.
+
+    Attributes:
+        tokens: [n] ids.
+        starts: [n] first frames.
+        ends: [n] frames after the last.
+        log_probs: [n], the log-probability of each token at its best frame.
+        frames: length of the path.
+    """
+
+    tokens: tuple[int, ...]
+    starts: list[int]
+    ends: list[int]
+    log_probs: list[float]
+    frames: int
+
+    @classmethod
+    def of(cls, path: Sequence[int] | NDArray[np.int64], log_probs: Floats) -> Spans:
+        """Collapses a path, a token for each frame of log_probs [T, V]: repetitions are one."""
+        tokens = np.asarray(path, np.int64)
+        changes = np.flatnonzero(np.diff(tokens, prepend=-1))
+        if not len(changes):
+            return cls((), [], [], [], 0)
+        best = np.maximum.reduceat(log_probs[np.arange(len(tokens)), tokens], changes)
+        spoken = tokens[changes] != BLANK
+        return cls(
+            tuple(tokens[changes][spoken].tolist()),
+            changes[spoken].tolist(),
+            np.append(changes[1:], len(tokens))[spoken].tolist(),
+            best[spoken].tolist(),
+            len(tokens),
+        )
+
+    @property
+    def trailing_blanks(self) -> int:
+        """Frames after the last token."""
+        return self.frames - (self.ends[-1] if self.ends else 0)
+
+    def word(self, text: str, first: int, last: int) -> DecodedWord:
+        """Makes a word of the tokens `first` up to and without `last`."""
+        mean = sum(self.log_probs[first:last]) / (last - first)
+        return DecodedWord(text, self.starts[first], self.ends[last - 1], math.exp(min(0.0, mean)))
