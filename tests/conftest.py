@@ -6,10 +6,6 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("rill", deadline=None)
-settings.load_profile("rill")
-
-# how long an example takes is for benchmarks to say
 settings.register_profile("rill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rill")
 

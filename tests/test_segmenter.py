@@ -82,7 +82,8 @@ def test_a_segment_is_cut_at_its_longest_and_no_word_is_lost_or_doubled():
 
 
 def test_partials_grow_and_their_stable_part_stays():
-    events = run(segmenter(), [frames(letter) for letter in "a.b.c" + "." * 24 + "a.b"])
+    spoken = "a.b.c" + "." * (SETTLING + LOOK) + "a.b"
+    events = run(segmenter(silence=9), [frames(letter) for letter in spoken])
     partials = [event for step in events for event in step if isinstance(event, Partial)]
     assert partials[0] == Partial("a", "", FRAME)
     assert partials[-1].text == "a b c a b"

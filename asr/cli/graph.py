@@ -24,7 +24,7 @@ def graph(
         ),
     ],
     words: Annotated[int, typer.Option(min=1, help="Size of the vocabulary.")] = 65_000,
-    ngrams: Annotated[int, typer.Option(min=1, help="N-grams to keep.")] = 1_000_000,
+    ngrams: Annotated[int, typer.Option(min=1, help="N-grams to keep.")] = 900_000,
 ) -> None:
     """Build a search graph from text: vocabulary, pronunciations, trigrams.
 

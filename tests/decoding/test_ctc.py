@@ -8,7 +8,7 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.ctc import BREAK_OFF, write_expanded
@@ -67,7 +67,6 @@ def composed() -> kaldifst.StdFst:
     return fst
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, 12), seed=st.integers(0, 10_000))
 def test_equals_composition_with_the_textbook_topology(expanded, composed, count, seed):
     log_probs = noise(count, seed)

@@ -132,7 +132,7 @@ def test_other_files_are_refused(tmp_path, content):
         Graph.load(path)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_cut_file_is_refused(tmp_path_factory, share):
     path = tmp_path_factory.mktemp("cut") / "cut.graph"
@@ -143,7 +143,7 @@ def test_cut_file_is_refused(tmp_path_factory, share):
         PhoneGraph.load(path)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_changed_byte_is_refused_or_harmless(tmp_path_factory, share, flip):
     path = tmp_path_factory.mktemp("changed") / "changed.graph"

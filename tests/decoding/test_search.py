@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.graph import Graph
@@ -67,7 +67,6 @@ def test_silence(search):
     assert (hypothesis.words, hypothesis.trailing_blanks) == ((), 50)
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(0, 60),
     seed=st.integers(0, 10_000),
@@ -84,7 +83,6 @@ def test_any_cut_gives_the_same(search, count, seed, cuts):
     assert np.array_equal(state.log_probs, log_probs)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 40))
 def test_words_are_in_order_and_within_the_frames(search, seed, count):
     _, state = search.step(noise(count, seed))
