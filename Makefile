@@ -5,6 +5,7 @@ SPEECH ?= $(or $(RILL_SPEECH),../shared/speech)
 MODEL ?= models/en-small
 TORCH := torch==2.11.0 torchaudio==2.11.0
 BIN := .venv/bin
+KENLM := .venv/kenlm
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint bench system clean
@@ -29,7 +30,7 @@ system:
 	@scripts/system_packages.sh
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
@@ -50,10 +51,11 @@ clean:
 	@touch $@ .venv/runtime
 
 # KenLM's estimator of language models, from the sources in its Python package.
-$(BIN)/lmplz: .venv/python
-	rm -rf build/kenlm && mkdir -p build/kenlm
-	$(BIN)/python -m pip download --quiet --no-deps --no-binary kenlm --dest build/kenlm kenlm==0.3.0
-	tar -xzf build/kenlm/kenlm-*.tar.gz -C build/kenlm --strip-components=1
-	cmake -S build/kenlm -B build/kenlm/build -DCMAKE_BUILD_TYPE=Release > build/kenlm/log
-	cmake --build build/kenlm/build --target lmplz --parallel 2 >> build/kenlm/log
-	cp build/kenlm/build/bin/lmplz $@
+$(BIN)/lmplz: .venv/python | system
+	@echo "building KenLM's lmplz"
+	@rm -rf $(KENLM) && mkdir $(KENLM)
+	@$(BIN)/python -m pip download --quiet --no-deps --no-binary kenlm --dest $(KENLM) kenlm==0.3.0
+	@tar -xzf $(KENLM)/kenlm-*.tar.gz -C $(KENLM) --strip-components=1
+	@cmake -S $(KENLM) -B $(KENLM)/build -DCMAKE_BUILD_TYPE=Release > $(KENLM)/log 2>&1
+	@cmake --build $(KENLM)/build --target lmplz --parallel 2 >> $(KENLM)/log 2>&1
+	@cp $(KENLM)/build/bin/lmplz $@

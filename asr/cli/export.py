@@ -24,7 +24,7 @@ def export(
     ] = 1.0,
     prior_scale: Annotated[
         float, typer.Option(help="How much of the tokens' priors is taken off, chosen on dev.")
-    ] = 0.3,
+    ] = 0.6,
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does."""
     from asr.decoding.lexicon import TOKENS
