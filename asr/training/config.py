@@ -12,6 +12,8 @@ import yaml
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
 
+PATHS = ("train", "dev", "cache", "start")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -22,6 +24,7 @@ class TrainConfig:
         dev: manifest that the model is chosen by.
         cache: folder where features are kept.
         encoder: shape of the model.
+        start: checkpoint of a model of that shape to go on from; None to begin anew.
         speeds: speed perturbation factors, each an additional copy of the data.
         epochs: passes over all copies.
         batch_seconds: audio per step.
@@ -45,6 +48,7 @@ class TrainConfig:
     dev: Path
     cache: Path
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    start: Path | None = None
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     epochs: int = 10
     batch_seconds: float = 400.0
@@ -86,8 +90,8 @@ class TrainConfig:
             raise TrainingError(f"{name}: expected `field: value` lines, got {values!r}")
         values = dict(values)
         values["encoder"] = _fill(EncoderConfig, values.get("encoder", {}), f"{name}: encoder")
-        for key in ("train", "dev", "cache"):
-            if key in values:
+        for key in PATHS:
+            if values.get(key) is not None:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
@@ -99,8 +103,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` takes."""
         values = dataclasses.asdict(self)
-        for key in ("train", "dev", "cache"):
-            values[key] = str(values[key])
+        for key in PATHS:
+            values[key] = None if values[key] is None else str(values[key])
         return values
 
 

@@ -24,6 +24,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
+from asr.nn.encoder import EncoderConfig
 from asr.nn.model import CtcModel
 from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
 from asr.training.config import TrainConfig
@@ -61,9 +62,12 @@ class Trainer:
             )
         )
         self.model = CtcModel(config.encoder).to(self.device)
-        mean, deviation = self.store.statistics()
-        self.model.mean.copy_(torch.from_numpy(mean))
-        self.model.deviation.copy_(torch.from_numpy(deviation))
+        if config.start is None:
+            mean, deviation = self.store.statistics()
+            self.model.mean.copy_(torch.from_numpy(mean))
+            self.model.deviation.copy_(torch.from_numpy(deviation))
+        else:
+            self.model.load_state_dict(_started(config.start, config.encoder).state_dict())
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = make_optimiser(self.model, config)
@@ -252,6 +256,14 @@ class Trainer:
         random = content["random"]
         if len(random) == self.processes.world:
             torch.set_rng_state(random[self.processes.rank].cpu())
+
+
+def _started(path: Path, shape: EncoderConfig) -> CtcModel:
+    """The model to go on from."""
+    model, _ = CtcModel.load(path)
+    if model.encoder.config != shape:
+        raise TrainingError(f"{path} holds {model.encoder.config}, this run is for {shape}")
+    return model
 
 
 def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:

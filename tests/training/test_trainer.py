@@ -145,6 +145,17 @@ def test_two_processes_train_as_one(config, tmp_path):
     torch.testing.assert_close(two[0].state_dict(), one[0].state_dict())
 
 
+def test_a_run_goes_on_from_a_model(config, tmp_path):
+    Trainer(config, tmp_path / "first").run()
+    model = tmp_path / "first" / "model-last.pt"
+    second = Trainer(dataclasses.replace(config, start=model), tmp_path / "second")
+    torch.testing.assert_close(second.model.state_dict(), CtcModel.load(model)[0].state_dict())
+    assert second.step == 0
+    wider = dataclasses.replace(config.encoder, hidden=32)
+    with pytest.raises(TrainingError, match="this run is for"):
+        Trainer(dataclasses.replace(config, start=model, encoder=wider), tmp_path / "third")
+
+
 def test_another_configuration_does_not_resume(config, tmp_path):
     Trainer(config, tmp_path).save()
     with pytest.raises(TrainingError, match="another configuration"):
