@@ -30,9 +30,8 @@ class LiveText:
     """
 
     def __init__(self) -> None:
-        console = Console(highlight=False, soft_wrap=True)
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._partial = Text()
 
     def __enter__(self) -> LiveText:
@@ -55,7 +54,9 @@ class LiveText:
         for event in events:
             if isinstance(event, Final):
                 self._partial = Text()
-                self._console.print(event.segment.text, markup=False)
+                self._console.print(
+                    event.segment.text, markup=False, soft_wrap=not self._console.is_terminal
+                )
             elif isinstance(event, Partial):
                 rest = event.text.removeprefix(event.stable)
                 self._partial = Text.assemble(event.stable, (rest, "dim"))
