@@ -33,12 +33,10 @@ def run(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
 
 
 def start(*arguments: str | Path, **options) -> subprocess.Popen[str]:
-    """Start `asr`, with pipes for its output, as a terminal would: it hears Ctrl-C."""
+    """Start `asr` as a terminal would: it hears Ctrl-C; its output goes to pipes, if not said."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen(
         [ASR, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, **options.pop("env", {})},
         **options,

@@ -1,12 +1,15 @@
 """`asr demo`: the words of a clip at the pace of speech."""
 
+import os
+import pty
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from asr.cli.live import BARS, meter
-from tests.cli.command import SAID, assert_heard, run, sentence
+from tests.cli.command import SAID, assert_heard, run, sentence, start
 from tests.sound import record
 
 
@@ -18,6 +21,21 @@ def test_words_come_at_the_pace_of_speech(tmp_path: Path) -> None:
     assert time.monotonic() - began >= len(samples) / 16_000
     assert (result.returncode, result.stderr) == (0, "")
     assert_heard(result.stdout, SAID[1])
+
+
+def test_a_narrow_terminal_shows_the_newest_words_too(tmp_path: Path) -> None:
+    path = record(tmp_path / "old-man.wav", sentence(1))
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "30", "LINES": "20"}
+    process = start("demo", path, stdout=follower, env=environment)
+    os.close(follower)
+    shown = ""
+    with suppress(OSError):  # EIO is how the terminal ends
+        while data := os.read(leader, 10_000):
+            shown += data.decode(errors="ignore")
+    os.close(leader)
+    assert process.wait(60) == 0
+    assert shown.count("opened") > 1 and shown.count("looked") > 1
 
 
 def test_the_meter_shows_the_level() -> None:
