@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from asr.errors import DeviceError, ModelError
 
@@ -50,11 +51,10 @@ class AcousticModel:
             ModelError: when the graph is none, or does not fit the folder's settings.
         """
         self.bundle = bundle
-        self.device = _choose(device)
-        self._session = _open(bundle, PROVIDERS[self.device], threads)
+        self.device, self._session = _start(bundle, device, threads)
         self._bind = self.device != "cpu" if bind is None else bind
         self._shapes = bundle.settings.states
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = ["log_probs", *(f"next_{name}" for name in self._shapes)]
         self._check()
 
     def _check(self) -> None:
@@ -70,13 +70,22 @@ class AcousticModel:
             fixed = [n if isinstance(n, int) else None for n in inputs[name]]
             if fixed != list(shape):
                 raise ModelError(f"{where}: state {name} is {fixed}, config.json says {shape}")
-        if len(self._outputs) != 1 + len(self._shapes):
+        outputs = {node.name: node.shape for node in self._session.get_outputs()}
+        if outputs.keys() != set(self._outputs):
             raise ModelError(f"{where} does not return log-probabilities and every state")
-        tokens = self._session.get_outputs()[0].shape[-1]
+        tokens = outputs["log_probs"][-1]
         if tokens != len(self.bundle.tokens):
             raise ModelError(
                 f"{where} tells {tokens} tokens apart, tokens.txt names {len(self.bundle.tokens)}"
             )
+        frame = self.bundle.settings.frame
+        try:
+            log_probs, _ = self.step(np.zeros((1, frame), np.float32))
+            frames = log_probs.shape[1]
+        except InvalidArgument:
+            frames = 0
+        if frames != 1:
+            raise ModelError(f"{where} makes {frames} frames of the {frame} samples of one frame")
 
     def start(self, streams: int = 1) -> State:
         """The state of streams that have not begun: zeros."""
@@ -113,7 +122,7 @@ class AcousticModel:
             raise ModelError(f"a state of {streams} streams does not fit {len(audio)} streams")
         if self._bind:
             return self._step_on_device(audio, state)
-        log_probs, *after = self._session.run(None, {"audio": audio, **state})
+        log_probs, *after = self._session.run(self._outputs, {"audio": audio, **state})
         return log_probs, dict(zip(self._shapes, after, strict=True))
 
     def _step_on_device(self, audio: Floats, state: State) -> tuple[Floats, State]:
@@ -184,22 +193,25 @@ def _on_host(state: State) -> dict[str, Floats]:
     }
 
 
-def _choose(device: str) -> str:
-    """The device to use, one of PROVIDERS."""
-    there = onnxruntime.get_available_providers()
+def _start(bundle: Bundle, device: str, threads: int) -> tuple[str, onnxruntime.InferenceSession]:
+    """The device that is used, one of PROVIDERS, and a session on it."""
     if device == "auto":
-        return "cuda" if PROVIDERS["cuda"] in there else "cpu"
+        try:
+            return "cuda", _open(bundle, PROVIDERS["cuda"], threads)
+        except DeviceError:
+            device = "cpu"
     if device not in PROVIDERS:
         raise DeviceError(f"unknown device {device!r}; known are {', '.join(PROVIDERS)} and auto")
-    if PROVIDERS[device] not in there:
-        raise DeviceError(
-            f"this onnxruntime has no {PROVIDERS[device]}, only {', '.join(there)}; for cuda "
-            "install onnxruntime-gpu in place of onnxruntime"
-        )
-    return device
+    return device, _open(bundle, PROVIDERS[device], threads)
 
 
 def _open(bundle: Bundle, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise DeviceError(
+            f"this onnxruntime has no {provider}, only {', '.join(there)}; for cuda install "
+            "onnxruntime-gpu in place of onnxruntime"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

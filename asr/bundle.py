@@ -6,13 +6,19 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMAT = 1
 """Version of the folder's layout."""
 CONFIG, TOKENS = "config.json", "tokens.txt"
+BLANK = "<blk>"
+"""Name of token 0."""
+MEND = "get the model folder again"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,79 @@ class Settings:
         """The text of `config.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """Read a `config.json`.
+
+        Raises:
+            ModelError: when it is missing, damaged, or of another format.
+        """
+        try:
+            values: Any = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
+        except ValueError as error:
+            raise ModelError(f"{path} is no JSON: {error}; {MEND}") from None
+        if not isinstance(values, dict) or "format" not in values:
+            raise ModelError(f"{path} holds no settings of a Rill model; {MEND}")
+        if values["format"] != FORMAT:
+            raise ModelError(
+                f"{path} is of format {values['format']}, this version reads {FORMAT}; "
+                "export the model again, or get the version of rill-asr that goes with it"
+            )
+        names = {field.name for field in fields(cls)}
+        try:
+            settings = cls(**{key: values[key] for key in names & values.keys()})
+            settings._check()
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{path} lacks something, or has it wrong: {error}; {MEND}") from None
+        return settings
+
+    def _check(self) -> None:
+        """Raises ValueError for the first setting that is not what it should be."""
+        expected: dict[str, Callable[[Any], bool]] = {
+            **dict.fromkeys(("name", "version", "language", "license", "data", "model"), _is_text),
+            **dict.fromkeys(("sample_rate", "frame"), lambda value: _is_count(value) and value > 0),
+            **dict.fromkeys(("delay", "tail"), _is_count),
+            "states": _maps_to(_is_shape),
+            "files": _maps_to(_is_description),
+            "graphs": _maps_to(_is_text),
+            "search": _maps_to(lambda _: True),
+            "endpoint": _maps_to(lambda value: isinstance(value, (int, float))),
+        }
+        for name, fits in expected.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise ValueError(f"{name} cannot be {json.dumps(value)}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and value.count(None) == 1
+        and all(n is None or _is_count(n) for n in value)
+    )
+
+
+def _is_description(value: Any) -> bool:
+    """Size in bytes and SHA-256."""
+    return (
+        isinstance(value, list) and len(value) == 2 and _is_count(value[0]) and _is_text(value[1])
+    )
+
+
+def _maps_to(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is an object whose values fit."""
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -84,7 +163,7 @@ class Bundle:
         path = Path(path)
         if not path.is_dir():
             raise ModelError(f"there is no model folder {path}; `asr export` makes one")
-        settings = _settings(path / CONFIG)
+        settings = Settings.read(path / CONFIG)
         bundle = cls(path, settings, _tokens(path / TOKENS))
         for name in (TOKENS, settings.model):
             bundle.file(name)
@@ -133,9 +212,6 @@ class Bundle:
         return self.file(known[name])
 
 
-MEND = "get the model folder again"
-
-
 def describe(path: Path) -> tuple[int, str]:
     """Size in bytes and SHA-256 of a file, as `config.json` holds them."""
     return path.stat().st_size, _sha256(path)
@@ -149,31 +225,6 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _settings(path: Path) -> Settings:
-    try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
-    except ValueError as error:
-        raise ModelError(f"{path} is no JSON: {error}; {MEND}") from None
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds no settings; {MEND}")
-    if values.get("format") != FORMAT:
-        raise ModelError(
-            f"{path} is of format {values.get('format')}, this version reads {FORMAT}; "
-            "export the model again, or get the version of rill-asr that goes with it"
-        )
-    names = {field.name for field in fields(Settings)}
-    try:
-        settings = Settings(**{key: values[key] for key in names & values.keys()})
-        numbers = (settings.sample_rate, settings.frame, settings.delay + 1, settings.tail + 1)
-        if min(numbers) < 1:
-            raise ValueError("rate, frame, delay and tail must not be negative")
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{path} lacks something, or has it wrong: {error}; {MEND}") from None
-    return settings
-
-
 def _tokens(path: Path) -> tuple[str, ...]:
     """Names by id from lines `name id`."""
     try:
@@ -181,6 +232,8 @@ def _tokens(path: Path) -> tuple[str, ...]:
         by_id = {int(number): name for name, number in (line.rsplit(" ", 1) for line in lines)}
         if not lines or sorted(by_id) != list(range(len(lines))):
             raise ValueError(f"ids are not 0 to {len(lines) - 1}")
+        if by_id[0] != BLANK:
+            raise ValueError(f"token 0 is {by_id[0]!r}, expected {BLANK!r}")
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}; {MEND}") from None
     return tuple(by_id[number] for number in range(len(lines)))

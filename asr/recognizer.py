@@ -53,6 +53,10 @@ def load(
         DeviceError: when the device is not there.
     """
     bundle = Bundle.open(path)
+    try:
+        EndpointRules(**bundle.settings.endpoint)
+    except (TypeError, UsageError) as error:
+        raise ModelError(f"{path} has wrong endpoint rules: {error}") from None
     acoustic = AcousticModel(bundle, device=device)
     if graph is None:
         from asr.decoding.greedy import GreedySearch

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.bundle import CONFIG, TOKENS, Bundle, Settings, describe
-from asr.errors import ExportError
+from asr.errors import ExportError, ModelError
 from asr.nn.frontend import RATE
 from asr.nn.model import END, FRAME
 
@@ -47,13 +47,23 @@ def export(
         the largest difference between a log-probability of the graph and torch's.
 
     Raises:
-        ExportError: when they differ, or `target` is something else than a model folder.
+        ExportError: when they differ, a file to ship is missing, or `target` is something else than
+            a model folder.
     """
-    if target.exists() and not (target / CONFIG).is_file():
-        raise ExportError(f"{target} is there and no model folder; name another one")
+    if target.exists():
+        try:
+            Settings.read(target / CONFIG)
+        except ModelError as error:
+            raise ExportError(
+                f"{target} is there and no model folder that may be replaced: {error}"
+            ) from None
+    for path in (*(graphs or {}).values(), *([card] if card else [])):
+        if not path.is_file():
+            raise ExportError(f"there is no file {path} to ship with the model")
     if len(tokens) != model.encoder.config.heads.get(head):
         raise ExportError(f"{len(tokens)} tokens do not fit head {head!r} of the model")
-    content = build(model, head, {"name": target.name, "license": facts["license"]})
+    properties = {"name": target.name, **{key: facts[key] for key in ("version", "license")}}
+    content = build(model, head, properties)
     serialized = content.SerializeToString()
     worst = verify(serialized, model, head)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ import asr
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.errors import ModelError
+from asr.export.verify import sound
 from tests.models import export_tiny
 
 
@@ -84,10 +86,45 @@ def test_a_setting_that_is_missing(folder):
     refuse(folder, "delay")
 
 
-@pytest.mark.parametrize("wrong", [-1, 0, "640", None])
+@pytest.mark.parametrize("wrong", [-1, 0, 3, 1280, 640.0, True, "640", None])
 def test_a_frame_that_is_none(folder, wrong):
     edit(folder, frame=wrong)
-    refuse(folder, "config.json")
+    refuse(folder, "frame")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(-2, 2) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "delay", "tail", "model", "states", "files", "graphs", "search", "endpoint"]
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=JSON)
+def test_a_setting_of_any_other_type_is_refused_or_works(folder, pristine, name, value):
+    shutil.copyfile(pristine / "config.json", folder / "config.json")
+    edit(folder, **{name: value})
+    try:
+        recognizer = asr.load(folder, graph=None)
+    except ModelError as error:
+        assert "\n" not in str(error)
+    else:
+        recognizer.stream().push(np.zeros(1000), 16_000)
+
+
+def test_states_may_be_listed_in_any_order(folder):
+    audio = sound(1)
+    want, state = AcousticModel(Bundle.open(folder)).step(audio)
+    states = json.loads((folder / "config.json").read_text())["states"]
+    edit(folder, states=dict(sorted(states.items(), reverse=True)))
+    got, again = AcousticModel(Bundle.open(folder)).step(audio)
+    np.testing.assert_array_equal(got, want)
+    assert {name: array.shape for name, array in again.items()} == {
+        name: array.shape for name, array in state.items()
+    }
 
 
 def test_a_truncated_model(folder):
@@ -116,7 +153,9 @@ def test_fewer_tokens_than_outputs(folder):
     refuse(folder, "40 tokens")
 
 
-@pytest.mark.parametrize("text", ["", "a 0\nb 2\n", "a 0\nb\n", "a x\n", "\ufffd".encode()[:2]])
+@pytest.mark.parametrize(
+    "text", ["", "a 0\nb 2\n", "a 0\nb\n", "a x\n", "a 0\n", "\ufffd".encode()[:2]]
+)
 def test_tokens_that_cannot_be_read(folder, text):
     rewrite(folder, "tokens.txt", text if isinstance(text, bytes) else text.encode())
     refuse(folder, "tokens.txt")
@@ -146,6 +185,23 @@ def test_settings_of_the_search_that_are_wrong(folder, wrong):
     edit(folder, search=wrong)
     with pytest.raises(ModelError, match="settings of the search"):
         asr.load(folder)
+
+
+@pytest.mark.parametrize("wrong", [{"silnce": 1.0}, {"silence": 0}, {"silence": "1"}, [1]])
+def test_endpoint_rules_that_are_wrong(folder, wrong):
+    edit(folder, endpoint=wrong)
+    with pytest.raises(ModelError, match="endpoint"):
+        asr.load(folder, graph=None)
+
+
+@pytest.mark.parametrize("damaged", [b"the grapf", b"the", b""])
+def test_a_damaged_search_graph(tmp_path, damaged):
+    (tmp_path / "g").write_bytes(b"the graph")
+    folder = export_tiny(tmp_path / "tiny", graphs={"dictation": tmp_path / "g"})
+    assert Bundle.open(folder).graph("dictation").read_bytes() == b"the graph"
+    (folder / "dictation.graph").write_bytes(damaged)
+    with pytest.raises(ModelError, match="get the model folder again"):
+        Bundle.open(folder).graph("dictation")
 
 
 def test_a_search_graph_that_is_not_there(folder):

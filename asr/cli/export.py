@@ -12,9 +12,16 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="model.pt of a training run.")],
     target: Annotated[Path, typer.Argument(help="The folder to write, such as models/en-small.")],
     graph: Annotated[
-        Path | None, typer.Option(help="Dictation graph that `asr graph` built, to ship with it.")
+        Path | None,
+        typer.Option(
+            help="Dictation graph that `asr graph` built, to ship with it.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
-    card: Annotated[Path | None, typer.Option(help="Model card in Markdown.")] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Model card in Markdown.", exists=True, dir_okay=False)
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
     language: Annotated[str, typer.Option(help="BCP 47 tag of its language.")] = "en",
     terms: Annotated[str, typer.Option("--license", help="SPDX expression.")] = "Apache-2.0",
@@ -28,10 +35,13 @@ def export(
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does."""
     from asr.decoding.lexicon import TOKENS
+    from asr.errors import ExportError
     from asr.export.folder import export as write
     from asr.nn.model import CtcModel
 
     model, metadata = CtcModel.load(checkpoint)
+    if prior_scale and "priors" not in metadata:
+        raise ExportError(f"{checkpoint} holds no priors of its tokens; give --prior-scale 0")
     worst = write(
         model,
         TOKENS,
@@ -45,7 +55,7 @@ def export(
         search={
             "acoustic_scale": acoustic_scale,
             "prior_scale": prior_scale,
-            "priors": [round(prior, 6) for prior in metadata["priors"]],
+            "priors": [round(prior, 6) for prior in metadata.get("priors", ())],
         },
     )
     typer.echo(f"{target}: at most {worst:.1e} off torch")

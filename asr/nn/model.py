@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ class CtcModel(nn.Module):
             content = torch.load(path, map_location="cpu", weights_only=True)
             model = cls(EncoderConfig(**content.pop("config")))
             model.load_state_dict(content.pop("model"))
+        except pickle.UnpicklingError:
+            raise ModelError(f"{path} is not a checkpoint, but another kind of file") from None
         except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise ModelError(
                 f"{path} is not a checkpoint that `asr train` wrote: {error}"

@@ -97,13 +97,32 @@ def test_a_model_folder_is_replaced_and_its_card_kept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+@pytest.mark.parametrize("config", [None, "{}", "not json", '{"model_type": "bert"}'])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, config):
     target = tmp_path / "thesis"
     target.mkdir()
     (target / "thesis.tex").write_text("years of work")
+    if config is not None:
+        (target / "config.json").write_text(config)
     with pytest.raises(ExportError, match="no model folder"):
         export_tiny(target)
     assert (target / "thesis.tex").read_text() == "years of work"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("shipped", ["card", "graph"])
+def test_a_file_to_ship_that_is_missing_is_named(tmp_path, shipped):
+    missing = tmp_path / "nowhere"
+    files = {"card": missing} if shipped == "card" else {"graphs": {"dictation": missing}}
+    with pytest.raises(ExportError, match=r"no file .*nowhere"):
+        export_tiny(tmp_path / "model", **files)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_says_what_it_is(tmp_path):
+    proto = onnx.load(export_tiny(tmp_path / "model", version="7") / "model.onnx")
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    assert properties == {"name": "model", "version": "7", "license": "Apache-2.0"}
 
 
 def test_tokens_that_do_not_fit_the_head_are_refused(tmp_path):
