@@ -58,8 +58,9 @@ def load(model: Path | None, device: str = "cpu") -> Recognizer:
 
     folder = model_folder(model)
     console = rich.console.Console(stderr=True)
-    bar = rich.progress.Progress(console=console, transient=True, disable=not console.is_terminal)
-    with bar:
+    if not console.is_terminal:
+        return asr.load(folder, device=device)
+    with rich.progress.Progress(console=console, transient=True) as bar:
         task = bar.add_task("unpacking the graph, once", total=1, visible=False)
         return asr.load(
             folder,
