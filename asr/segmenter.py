@@ -14,7 +14,7 @@ from asr.results import Event, Final, Partial, Segment, SpeechEnd, SpeechStart, 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.hypothesis import DecodedWord, Search
+    from asr.decoding.hypothesis import DecodedWord, Search, Words
 
 LOOK = 8
 """Frames between two looks at the hypothesis; a word must read the same in both to be stable."""
@@ -22,8 +22,6 @@ SETTLING = 30
 """Frames that must have followed a word before it is stable."""
 PRE_ROLL = 10
 """Frames of silence before a segment that are heard again with the next one."""
-
-Words = tuple["DecodedWord", ...]
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ class Segmenter:
         begin = 0
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
-            hypothesis, search = self.search.step(log_probs[begin:end], state.search)
-            words = behind(state.words[: state.stable], hypothesis.words)
+            words, search = self.search.step(log_probs[begin:end], state.search)
+            words = behind(state.words[: state.stable], words)
             state = replace(state, search=search, words=words)
             if (frames + end) % LOOK == 0:
                 state = self._look(state, frames + end)
@@ -137,7 +135,7 @@ class Segmenter:
         return replace(state, stable=stable, seen=state.words)
 
     def _finished(self, state: SegmentState) -> SegmentState:
-        words = self.search.finish(state.search).words
+        words = self.search.finish(state.search)
         return replace(state, words=behind(state.words[: state.stable], words))
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.greedy import GreedySearch, GreedyState
-from asr.decoding.hypothesis import DecodedWord, Hypothesis
+from asr.decoding.hypothesis import DecodedWord, Words
 from asr.endpoint import Endpointer, EndpointRules
 from asr.errors import UsageError
 from asr.results import Final, Partial, SpeechEnd, SpeechStart
@@ -136,14 +136,13 @@ class Fickle:
     def finish(self, state):
         return self._shaken(self.greedy.finish(state), state)
 
-    def _shaken(self, hypothesis: Hypothesis, state: GreedyState) -> Hypothesis:
+    def _shaken(self, hypothesis: Words, state: GreedyState) -> Words:
         rng = np.random.default_rng(len(state.log_probs) // (3 * LOOK))
-        words = tuple(
+        return tuple(
             DecodedWord(str(rng.choice(list("xyz"))), one.start, one.end, one.confidence)
-            for one in hypothesis.words
+            for one in hypothesis
             if rng.random() < 0.9
         )
-        return Hypothesis(words, hypothesis.trailing_blanks)
 
 
 @given(st.text("abc..", min_size=50, max_size=400), st.integers(1, 9))

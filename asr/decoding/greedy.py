@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.decoding.hypothesis import Hypothesis, Spans
+from asr.decoding.hypothesis import Spans
 
 if TYPE_CHECKING:
-    from asr.decoding.hypothesis import Floats
+    from asr.decoding.hypothesis import Floats, Words
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class GreedySearch:
 
     def step(
         self, log_probs: Floats, state: GreedyState | None = None
-    ) -> tuple[Hypothesis, GreedyState]:
+    ) -> tuple[Words, GreedyState]:
         """Goes on by the frames of log_probs [T, V]."""
         state = GreedyState((*state.chunks, log_probs) if state else (log_probs,))
         return self.finish(state), state
 
-    def finish(self, state: GreedyState) -> Hypothesis:
+    def finish(self, state: GreedyState) -> Words:
         """The best tokens; what follows changes none of them."""
         log_probs = state.log_probs
         said = Spans.of(log_probs.argmax(axis=1), log_probs)
         words = [said.word(self.tokens[token], i, i + 1) for i, token in enumerate(said.tokens)]
-        return Hypothesis(tuple(words), said.trailing_blanks)
+        return tuple(words)

@@ -36,17 +36,8 @@ class DecodedWord:
     confidence: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """The best words for the frames so far.
-
-    Attributes:
-        words: in the order of time; the last may not be spoken to its end yet.
-        trailing_blanks: frames since the last token other than blank; all frames if there is none.
-    """
-
-    words: tuple[DecodedWord, ...]
-    trailing_blanks: int
+Words = tuple[DecodedWord, ...]
+"""A hypothesis: words in the order of time; the last may not be spoken to its end yet."""
 
 
 class State(Protocol):
@@ -63,7 +54,7 @@ S = TypeVar("S", bound=State)
 class Search(Protocol[S]):
     """A search through log-probabilities as they come."""
 
-    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Hypothesis, S]:
+    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Words, S]:
         """Goes on by T frames.
 
         Args:
@@ -74,7 +65,7 @@ class Search(Protocol[S]):
             The best words so far, with frames counted from the first step; and the next state.
         """
 
-    def finish(self, state: S) -> Hypothesis:
+    def finish(self, state: S) -> Words:
         """The best words if nothing follows."""
 
 
@@ -87,14 +78,12 @@ class Spans:
         starts: [n] first frames.
         ends: [n] frames after the last.
         log_probs: [n], the log-probability of each token at its best frame.
-        frames: length of the path.
     """
 
     tokens: tuple[int, ...]
     starts: list[int]
     ends: list[int]
     log_probs: list[float]
-    frames: int
 
     @classmethod
     def of(cls, path: Sequence[int] | NDArray[np.int64], log_probs: Floats) -> Spans:
@@ -102,7 +91,7 @@ class Spans:
         tokens = np.asarray(path, np.int64)
         changes = np.flatnonzero(np.diff(tokens, prepend=-1))
         if not len(changes):
-            return cls((), [], [], [], 0)
+            return cls((), [], [], [])
         best = np.maximum.reduceat(log_probs[np.arange(len(tokens)), tokens], changes)
         spoken = tokens[changes] != BLANK
         return cls(
@@ -110,13 +99,7 @@ class Spans:
             changes[spoken].tolist(),
             np.append(changes[1:], len(tokens))[spoken].tolist(),
             best[spoken].tolist(),
-            len(tokens),
         )
-
-    @property
-    def trailing_blanks(self) -> int:
-        """Frames after the last token."""
-        return self.frames - (self.ends[-1] if self.ends else 0)
 
     def word(self, text: str, first: int, last: int) -> DecodedWord:
         """Makes a word of the tokens `first` up to and without `last`."""

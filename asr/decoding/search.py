@@ -10,7 +10,7 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 
-from asr.decoding.hypothesis import Hypothesis, Spans
+from asr.decoding.hypothesis import Spans
 from asr.decoding.lexicon import TOKENS
 from asr.errors import GraphError, UsageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.decoding.graph import Graph
+    from asr.decoding.hypothesis import Words
 
     Floats = NDArray[np.float32]
 
@@ -81,9 +82,7 @@ class GraphSearch:
     graph: Graph
     options: SearchOptions = SearchOptions()
 
-    def step(
-        self, log_probs: Floats, state: GraphState | None = None
-    ) -> tuple[Hypothesis, GraphState]:
+    def step(self, log_probs: Floats, state: GraphState | None = None) -> tuple[Words, GraphState]:
         """Goes on by T frames.
 
         Args:
@@ -111,7 +110,7 @@ class GraphSearch:
         state = GraphState(chunks, decoder.num_frames_decoded(), decoder)
         return self.finish(state), state
 
-    def finish(self, state: GraphState) -> Hypothesis:
+    def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows: the same as so far, for every state may be the last.
 
         (That is so because of the final costs in `asr.decoding.build` and `asr.decoding.ctc`.)
@@ -120,7 +119,7 @@ class GraphSearch:
             _, state = self.step(state.chunks[-1][:0], state)
         alive, path = state.decoder.get_best_path()
         if not alive:
-            return Hypothesis((), state.frames)
+            return ()
         _, labels, word_labels, _ = kaldifst.get_linear_symbol_sequence(path)
         said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
         entries = [self.graph.vocabulary[label] for label in word_labels]
@@ -129,7 +128,7 @@ class GraphSearch:
             said.word(text, first, last)
             for (text, _), first, last in zip(entries, [0, *ends], ends, strict=False)
         ]
-        return Hypothesis(tuple(words), said.trailing_blanks)
+        return tuple(words)
 
     def _start(self) -> kaldi_decoder.FasterDecoder:
         options = kaldi_decoder.FasterDecoderOptions(

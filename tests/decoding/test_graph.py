@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 def sentence(graph: Graph) -> str:
     hypothesis, _ = GraphSearch(graph, SearchOptions()).step(frames("- AH - R IY D - -"))
-    return " ".join(word.text for word in hypothesis.words)
+    return " ".join(word.text for word in hypothesis)
 
 
 def test_vocabulary_has_words_and_pronunciations():
