@@ -200,7 +200,7 @@ class Stream:
         audio = np.concatenate([self._pending, audio])
         frame = self._bundle.settings.frame
         whole = len(audio) // frame * frame
-        self._pending = audio[whole:]
+        self._pending = audio[whole:].copy()  # a view would keep all of it
         events: list[Event] = []
         for begin in range(0, whole, BLOCK * frame):
             block = audio[None, begin : min(whole, begin + BLOCK * frame)]
