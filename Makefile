@@ -6,6 +6,7 @@ MODEL ?= models/en-small
 TORCH := torch==2.11.0 torchaudio==2.11.0
 BIN := .venv/bin
 KENLM := .venv/kenlm
+OLD_SHERPA := .venv/sherpa-onnx-1.12
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint bench system clean
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: .venv/runtime  ## Show the words of a clip as they are spoken.
 	@$(BIN)/asr demo
 
-test: system .venv/dev $(BIN)/lmplz lint  ## Everything that has to hold.
+test: system .venv/dev $(BIN)/lmplz $(OLD_SHERPA) lint  ## Everything that has to hold.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: .venv/dev
@@ -24,7 +25,8 @@ lint: .venv/dev
 
 bench: .venv/dev  ## The figures of BENCHMARKS.md.
 	$(BIN)/python scripts/benchmark.py $(MODEL) $(SPEECH)
-	$(BIN)/python scripts/evaluate.py $(MODEL) $(SPEECH) dev
+	$(BIN)/asr prepare shards $(SPEECH) -o data
+	$(BIN)/asr eval $(MODEL) data/dev.jsonl.gz --jobs 2
 
 system:
 	@scripts/system_packages.sh
@@ -49,6 +51,10 @@ clean:
 	@echo "installing what the tests need into .venv, about 5 GB"
 	@$(PIP) --editable ".[dev]" $(TORCH)
 	@touch $@ .venv/runtime
+
+# What is exported has to run in an older sherpa-onnx as well.
+$(OLD_SHERPA): .venv/python
+	@$(PIP) --no-deps --target $@ sherpa-onnx==1.12.26 sherpa-onnx-core==1.12.26
 
 # KenLM's estimator of language models, from the sources in its Python package.
 $(BIN)/lmplz: .venv/python | system

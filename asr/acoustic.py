@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
+from asr.bundle import MEND
 from asr.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from asr.bundle import Bundle
@@ -33,10 +35,17 @@ class AcousticModel:
     Attributes:
         bundle: the folder it came from.
         device: `cpu` or `cuda`.
+        precision: `fp32` or `int8`; their states are interchangeable.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str = "cpu", threads: int = 1, *, bind: bool | None = None
+        self,
+        bundle: Bundle,
+        device: str = "cpu",
+        threads: int = 1,
+        *,
+        precision: str | None = None,
+        bind: bool | None = None,
     ) -> None:
         """Load.
 
@@ -44,14 +53,16 @@ class AcousticModel:
             bundle: the model folder.
             device: `cpu`, `cuda`, or `auto` for cuda where there is one.
             threads: that one step may use.
+            precision: `fp32` or `int8`; None for int8 on a CPU if the folder has it.
             bind: keep states on the device by I/O binding; None for all devices but the CPU.
 
         Raises:
-            DeviceError: when the device is unknown or not there.
+            DeviceError: when the device is unknown or not there, or has no int8.
             ModelError: when the graph is none, or does not fit the folder's settings.
         """
         self.bundle = bundle
-        self.device, self._session = _start(bundle, device, threads)
+        self.device, self._session = _start(bundle, device, threads, precision)
+        self.precision = precision or _default_precision(bundle, self.device)
         self._bind = self.device != "cpu" if bind is None else bind
         self._shapes = bundle.settings.states
         self._outputs = ["log_probs", *(f"next_{name}" for name in self._shapes)]
@@ -59,8 +70,12 @@ class AcousticModel:
 
     def _check(self) -> None:
         """That inputs and outputs are those that the settings promise."""
-        where = self.bundle.path / self.bundle.settings.model
-        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        where = _file(self.bundle, self.precision)
+        try:
+            inputs = {node.name: node.shape for node in self._session.get_inputs()}
+            outputs = {node.name: node.shape for node in self._session.get_outputs()}
+        except UnicodeDecodeError:
+            raise ModelError(f"{where} is damaged: its names are no text; {MEND}") from None
         if inputs.keys() != {"audio", *self._shapes}:
             raise ModelError(
                 f"{where} has inputs {', '.join(inputs)}; config.json promises audio, "
@@ -70,7 +85,6 @@ class AcousticModel:
             fixed = [n if isinstance(n, int) else None for n in inputs[name]]
             if fixed != list(shape):
                 raise ModelError(f"{where}: state {name} is {fixed}, config.json says {shape}")
-        outputs = {node.name: node.shape for node in self._session.get_outputs()}
         if outputs.keys() != set(self._outputs):
             raise ModelError(f"{where} does not return log-probabilities and every state")
         tokens = outputs["log_probs"][-1]
@@ -80,12 +94,22 @@ class AcousticModel:
             )
         frame = self.bundle.settings.frame
         try:
-            log_probs, _ = self.step(np.zeros((1, frame), np.float32))
-            frames = log_probs.shape[1]
-        except InvalidArgument:
-            frames = 0
-        if frames != 1:
-            raise ModelError(f"{where} makes {frames} frames of the {frame} samples of one frame")
+            log_probs, state = self.step(np.zeros((1, frame), np.float32))
+        except MemoryError:
+            raise ModelError(f"{where} has states too large for this machine") from None
+        except Exception as error:  # onnxruntime's own errors share no base class
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{where} cannot run on the {frame} samples of one frame: {reason}"
+            ) from None
+        if log_probs.shape[1] != 1:
+            raise ModelError(
+                f"{where} makes {log_probs.shape[1]} frames of the {frame} samples of one frame"
+            )
+        begin = _on_host(self.start())
+        for name, value in _on_host(state).items():
+            if value.shape != begin[name].shape:
+                raise ModelError(f"{where} gives back state {name} in another size")
 
     def start(self, streams: int = 1) -> State:
         """The state of streams that have not begun: zeros."""
@@ -193,36 +217,58 @@ def _on_host(state: State) -> dict[str, Floats]:
     }
 
 
-def _start(bundle: Bundle, device: str, threads: int) -> tuple[str, onnxruntime.InferenceSession]:
+def _start(
+    bundle: Bundle, device: str, threads: int, precision: str | None
+) -> tuple[str, onnxruntime.InferenceSession]:
     """The device that is used, one of PROVIDERS, and a session on it."""
     if device == "auto":
         try:
-            return "cuda", _open(bundle, PROVIDERS["cuda"], threads)
+            return _start(bundle, "cuda", threads, precision)
         except DeviceError:
             device = "cpu"
     if device not in PROVIDERS:
         raise DeviceError(f"unknown device {device!r}; known are {', '.join(PROVIDERS)} and auto")
-    return device, _open(bundle, PROVIDERS[device], threads)
-
-
-def _open(bundle: Bundle, provider: str, threads: int) -> onnxruntime.InferenceSession:
     there = onnxruntime.get_available_providers()
-    if provider not in there:
+    if PROVIDERS[device] not in there:
         raise DeviceError(
-            f"this onnxruntime has no {provider}, only {', '.join(there)}; for cuda install "
-            "onnxruntime-gpu in place of onnxruntime"
+            f"this onnxruntime has no {PROVIDERS[device]}, only {', '.join(there)}; for cuda "
+            "install onnxruntime-gpu in place of onnxruntime"
         )
+    if precision == "int8" and device != "cpu":
+        raise DeviceError(f"int8 runs on the CPU only; use fp32 on {device}")
+    path = bundle.file(_file(bundle, precision or _default_precision(bundle, device)).name)
+    return device, _open(path, PROVIDERS[device], threads)
+
+
+def _default_precision(bundle: Bundle, device: str) -> str:
+    return "int8" if bundle.settings.int8 and device == "cpu" else "fp32"
+
+
+def _file(bundle: Bundle, precision: str) -> Path:
+    """Where the model in a precision is."""
+    name = {"fp32": bundle.settings.model, "int8": bundle.settings.int8}.get(precision)
+    if name is None:
+        raise ModelError(
+            f"{bundle.path} has no model in {precision}; it can be fp32, and int8 where "
+            "`asr export` wrote one"
+        )
+    return bundle.path / name
+
+
+def _open(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors come as exceptions
     # idle threads of onnxruntime spin by default and burn a core between two chunks
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = bundle.file(bundle.settings.model)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[provider], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's own errors share no base class
-        raise ModelError(f"onnxruntime cannot load {path}: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ModelError(f"onnxruntime cannot load {path}: {reason}; {MEND}") from None
     if provider not in session.get_providers():
         raise DeviceError(
             f"onnxruntime could not start {provider} and would run on "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ CONFIG, TOKENS = "config.json", "tokens.txt"
 BLANK = "<blk>"
 """Name of token 0."""
 MEND = "get the model folder again"
+LARGEST = 1 << 24
+"""No number in the settings, and no state of a stream, is larger."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Settings:
         frame: samples per output frame.
         delay: output frames at the start of a stream that are lead-in of the look-ahead.
         tail: output frames of silence that have to follow the last sample, besides the delay.
-        model: file of the acoustic model.
+        model: file of the acoustic model in 32-bit floats.
+        int8: file of the same in 8-bit integers, on the same states; None if there is none.
         states: shape of each of its states; None stands for the number of streams.
         graphs: file of each search graph by name.
         search: settings of the search in a graph.
@@ -59,6 +63,7 @@ class Settings:
     graphs: dict[str, str] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
     endpoint: dict[str, float] = field(default_factory=dict)
+    int8: str | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -97,8 +102,9 @@ class Settings:
         """Raises ValueError for the first setting that is not what it should be."""
         expected: dict[str, Callable[[Any], bool]] = {
             **dict.fromkeys(("name", "version", "language", "license", "data", "model"), _is_text),
+            "int8": lambda value: value is None or _is_text(value),
             **dict.fromkeys(("sample_rate", "frame"), lambda value: _is_count(value) and value > 0),
-            **dict.fromkeys(("delay", "tail"), _is_count),
+            **dict.fromkeys(("delay", "tail"), lambda value: _is_count(value) and value <= 1000),
             "states": _maps_to(_is_shape),
             "files": _maps_to(_is_description),
             "graphs": _maps_to(_is_text),
@@ -116,7 +122,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= LARGEST
 
 
 def _is_shape(value: Any) -> bool:
@@ -124,13 +130,18 @@ def _is_shape(value: Any) -> bool:
         isinstance(value, list)
         and value.count(None) == 1
         and all(n is None or _is_count(n) for n in value)
+        and math.prod(n for n in value if n is not None) <= LARGEST
     )
 
 
 def _is_description(value: Any) -> bool:
     """Size in bytes and SHA-256."""
     return (
-        isinstance(value, list) and len(value) == 2 and _is_count(value[0]) and _is_text(value[1])
+        isinstance(value, list)
+        and len(value) == 2
+        and type(value[0]) is int
+        and value[0] >= 0
+        and _is_text(value[1])
     )
 
 
@@ -155,7 +166,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read a model folder, and check the acoustic model's files by their SHA-256.
+        """Read a model folder; models and graphs are checked when their `file` is asked for.
 
         Raises:
             ModelError: when something is missing, damaged or does not fit, with the reason.
@@ -165,8 +176,9 @@ class Bundle:
             raise ModelError(f"there is no model folder {path}; `asr export` makes one")
         settings = Settings.read(path / CONFIG)
         bundle = cls(path, settings, _tokens(path / TOKENS))
-        for name in (TOKENS, settings.model):
-            bundle.file(name)
+        bundle.file(TOKENS)
+        if settings.model not in settings.files:
+            raise ModelError(f"{path / CONFIG} gives no SHA-256 for {settings.model}; {MEND}")
         return bundle
 
     @property
@@ -176,7 +188,7 @@ class Bundle:
 
     @property
     def identity(self) -> str:
-        """Tells this acoustic model from any other."""
+        """Tells this acoustic model from any other, in whatever precision."""
         return self.settings.files[self.settings.model][1][:16]
 
     def file(self, name: str) -> Path:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def load(
     path: str | Path,
     *,
     device: str = "cpu",
+    precision: str | None = None,
     graph: str | None = "dictation",
     progress: Callable[[float], None] = lambda _: None,
 ) -> Recognizer:
@@ -44,6 +45,8 @@ def load(
     Args:
         path: the folder, such as `models/en-small`.
         device: `cpu`, `cuda`, or `auto` for cuda where there is one.
+        precision: `fp32` or `int8`; None for int8 on a CPU if the folder has it. The recogniser's
+            `acoustic.precision` says which it is.
         graph: name of the search graph in the folder; None for the bare tokens of the model.
         progress: called with the share done, in [0, 1], while a graph is unpacked into the cache;
             that happens when it is used for the first time.
@@ -57,7 +60,7 @@ def load(
         EndpointRules(**bundle.settings.endpoint)
     except (TypeError, UsageError) as error:
         raise ModelError(f"{path} has wrong endpoint rules: {error}") from None
-    acoustic = AcousticModel(bundle, device=device)
+    acoustic = AcousticModel(bundle, device=device, precision=precision)
     if graph is None:
         from asr.decoding.greedy import GreedySearch
 
@@ -224,7 +227,9 @@ class Stream:
             "origin": self._origin,
             "lead_in": self._lead_in,
             "resampler": self._resampler and [self._resampler.rate_in, *self._resampler.position],
-            "segment": asdict(replace(segment, search=None)),
+            "begin": segment.begin,
+            "quiet": asdict(segment.quiet),
+            "shown": segment.shown and asdict(segment.shown),
         }
         arrays: dict[str, NDArray[Any]] = {
             "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
@@ -267,9 +272,9 @@ class Stream:
                     arrays["acoustic"].tobytes()
                 )
             if "log_probs" in arrays:
-                stream._segment = stream._segmenter.resumed(
-                    arrays["log_probs"], _segment_from(facts["segment"])
-                )
+                shown = facts["shown"] and Partial(**facts["shown"])
+                known = SegmentState(facts["begin"], Quiet(**facts["quiet"]), shown=shown)
+                stream._segment = stream._segmenter.resumed(arrays["log_probs"], known)
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(f"the snapshot is damaged: {error}") from error
         return stream
@@ -277,12 +282,3 @@ class Stream:
 
 def _without_partials(events: list[Event]) -> list[Event]:
     return [event for event in events if not isinstance(event, Partial)]
-
-
-def _segment_from(facts: dict[str, Any]) -> SegmentState:
-    from asr.decoding.hypothesis import DecodedWord
-
-    words, seen = (tuple(DecodedWord(**word) for word in facts[key]) for key in ("words", "seen"))
-    shown = facts["shown"] and Partial(**facts["shown"])
-    quiet = Quiet(**facts["quiet"])
-    return SegmentState(facts["begin"], quiet, None, words, seen, facts["stable"], shown)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from asr.decoding.hypothesis import DecodedWord, Search, Words
 
 LOOK = 8
-"""Frames between two looks at the hypothesis; a word must read the same in both to be stable."""
-SETTLING = 30
-"""Frames that must have followed a word before it is stable."""
+"""Frames between two looks at what is stable."""
 PRE_ROLL = 10
 """Frames of silence before a segment that are heard again with the next one."""
 
@@ -33,7 +31,6 @@ class SegmentState:
         quiet: how it has sounded.
         search: state of the search; None before its first frame.
         words: the hypothesis, stable words included.
-        seen: the hypothesis at the last look.
         stable: how many of the words will not change any more.
         shown: the last partial; None before the first word.
     """
@@ -42,7 +39,6 @@ class SegmentState:
     quiet: Quiet = field(default_factory=Quiet)
     search: Any = None
     words: Words = ()
-    seen: Words = ()
     stable: int = 0
     shown: Partial | None = None
 
@@ -51,10 +47,8 @@ class SegmentState:
 class Segmenter:
     """The stage behind the acoustic model.
 
-    A word becomes stable when two looks, LOOK frames apart, agree on it and on all before it, and
-    SETTLING frames have passed since it ended. From then on it stands: should the search prefer
-    another beginning later, only what it hears behind the stable words is taken over. Looks fall
-    on fixed frames of the segment, so that the cut of the stream has no part in it.
+    A word is stable once all hypotheses of the search share it. That is looked at on fixed frames
+    of the segment, so that the cut of the stream has no part in it.
 
     Attributes:
         search: log-probabilities to words.
@@ -108,9 +102,9 @@ class Segmenter:
         return self._final(self._finished(state))
 
     def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
-        """The state with its search made anew from the frames [T, V] of the segment."""
-        _, search = self.search.step(log_probs)
-        return replace(state, search=search)
+        """Make a state, known by begin, quiet and shown, from the segment's frames [T, V]."""
+        heard = self._read(log_probs, SegmentState(state.begin))
+        return replace(heard, quiet=state.quiet, shown=state.shown)
 
     def _read(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
         """Search through frames of one segment, with a look wherever one is due."""
@@ -119,24 +113,14 @@ class Segmenter:
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
             words, search = self.search.step(log_probs[begin:end], state.search)
-            words = behind(state.words[: state.stable], words)
             state = replace(state, search=search, words=words)
             if (frames + end) % LOOK == 0:
-                state = self._look(state, frames + end)
+                state = replace(state, stable=self.search.stable(search))
             begin = end
         return state
 
-    def _look(self, state: SegmentState, frames: int) -> SegmentState:
-        stable = state.stable
-        for now, then in zip(state.words[stable:], state.seen[stable:], strict=False):
-            if now.text != then.text or now.end + SETTLING > frames:
-                break
-            stable += 1
-        return replace(state, stable=stable, seen=state.words)
-
     def _finished(self, state: SegmentState) -> SegmentState:
-        words = self.search.finish(state.search)
-        return replace(state, words=behind(state.words[: state.stable], words))
+        return replace(state, words=self.search.finish(state.search))
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
         partial = Partial(
@@ -170,11 +154,3 @@ class Segmenter:
 
     def _time(self, state: SegmentState, frame: int) -> float:
         return round(self.origin + (state.begin + frame) * self.endpointer.frame, 3)
-
-
-def behind(stable: Words, words: Words) -> Words:
-    """The stable words, and those of a newer hypothesis that come after them."""
-    if all(a.text == b.text for a, b in zip(stable, words, strict=False)):
-        return stable + words[len(stable) :]
-    end = stable[-1].end
-    return stable + tuple(word for word in words if word.start + word.end > 2 * end)

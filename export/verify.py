@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from asr.errors import ExportError
 from asr.nn.model import FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -20,47 +21,82 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-TOLERANCE = 1e-4
-"""Largest difference of any log-probability, in nats."""
+TOLERANCE = 5e-4
+"""Largest difference of any log-probability from that in 64-bit floats, in nats. A model of 15
+million weights was 2.6e-4 off in 32-bit floats, torch's own 1.5e-4."""
+SHIFTED = 0.05
+"""Largest mean share of the probability that 8-bit integers may give to other tokens."""
 FRAMES = 50
 STREAMS = (1, 2, 5)
 CUTS = ([FRAMES], [1] * FRAMES, [1, 3, 9, 27, 10], [25, 24, 1])
 """Ways to cut FRAMES output frames into chunks."""
 
 
-def verify(content: bytes, model: CtcModel, head: str) -> float:
+def verify(content: bytes, model: CtcModel, head: str, precision: str = "fp32") -> float:
     """Compare a graph with the model it was made from.
 
     Args:
         content: the ONNX file.
         model: the model in torch.
         head: the CTC head that was exported.
+        precision: of the graph.
 
     Returns:
-        the largest difference of a log-probability.
+        what `compare` does.
 
     Raises:
-        ExportError: when it is over TOLERANCE, for any number of streams and any cut.
+        ExportError: when they differ, for any number of streams and any cut.
     """
+
+    def pairs() -> Iterator[tuple[Floats, Floats]]:
+        session = open_session(content)
+        exact = copy.deepcopy(model).eval().double()
+        for streams in STREAMS:
+            audio = sound(streams)
+            with torch.inference_mode():
+                outputs, _ = exact.step(torch.from_numpy(audio).double(), exact.start(streams))
+            for cut in CUTS:
+                got = np.concatenate(list(run(session, model, audio, cut)), axis=1)
+                yield got, outputs[head].numpy()
+
+    return compare(pairs(), precision)
+
+
+def compare(pairs: Iterable[tuple[Floats, Floats]], precision: str) -> float:
+    """Compare log-probabilities [N, T, V] with those that they should be.
+
+    Returns:
+        of all pairs the worst: in floats the largest difference, in nats; in integers the mean
+        share of the probability that other tokens have (the total variation).
+
+    Raises:
+        ExportError: when it is over TOLERANCE or SHIFTED.
+    """
+    worst, allowed = 0.0, TOLERANCE if precision == "fp32" else SHIFTED
+    for got, want in pairs:
+        if got.shape != want.shape:
+            raise ExportError(
+                f"the exported graph gives {list(got.shape)}, torch {list(want.shape)}; "
+                "nothing was written"
+            )
+        if precision == "fp32":
+            difference = float(np.abs(got - want).max())
+        else:
+            difference = float(np.abs(np.exp(got) - np.exp(want)).sum(axis=-1).mean() / 2)
+        if not difference <= allowed:
+            raise ExportError(
+                f"the exported graph in {precision} is {difference:.2g} off torch, allowed is "
+                f"{allowed:.0e}; nothing was written"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """A graph on the CPU, without its warnings."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    worst = 0.0
-    for streams in STREAMS:
-        audio = sound(streams)
-        with torch.inference_mode():
-            outputs, _ = model.eval().step(torch.from_numpy(audio), model.start(streams))
-        want = outputs[head].numpy()
-        for cut in CUTS:
-            got = np.concatenate(list(run(session, model, audio, cut)), axis=1)
-            difference = float(np.abs(got - want).max()) if got.shape == want.shape else np.inf
-            if not difference <= TOLERANCE:
-                raise ExportError(
-                    f"the exported graph is {difference:.2g} off torch with {streams} streams cut "
-                    f"into {len(cut)} chunks, allowed is {TOLERANCE:.0e}; nothing was written"
-                )
-            worst = max(worst, difference)
-    return worst
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def sound(streams: int) -> Floats:

@@ -32,5 +32,5 @@ def tiny(cell: str = "gru", lookahead: int = 2, seed: int = 0) -> CtcModel:
 def export_tiny(folder: Path, model: CtcModel | None = None, **facts) -> Path:
     """A model folder."""
     known = {"version": "1", "language": "en", "license": "Apache-2.0", "data": "none"}
-    export(model or tiny(), TOKENS, folder, **{**known, **facts})
+    export(model or tiny(), TOKENS, folder, **{**known, "int8": False, **facts})
     return folder

@@ -207,3 +207,59 @@ def test_a_damaged_search_graph(tmp_path, damaged):
 def test_a_search_graph_that_is_not_there(folder):
     with pytest.raises(ModelError, match="no graph 'dictation'"):
         Bundle.open(folder).graph("dictation")
+
+
+@pytest.mark.parametrize("name", ["delay", "tail"])
+@pytest.mark.parametrize("wrong", [-1, 1.5, 10**9])
+def test_a_delay_that_is_none(folder, name, wrong):
+    edit(folder, **{name: wrong})
+    refuse(folder, name)
+
+
+@pytest.mark.parametrize("size", [281, 1 << 23, 1 << 40])
+def test_a_state_of_another_size_that_both_declare(folder, size):
+    proto = onnx.load(folder / "model.onnx")
+    for value in (*proto.graph.input, *proto.graph.output):
+        if value.name.endswith("samples"):
+            value.type.tensor_type.shape.dim[1].dim_value = size
+    rewrite(folder, "model.onnx", proto.SerializeToString())
+    states = json.loads((folder / "config.json").read_text())["states"]
+    edit(folder, states={**states, "samples": [None, size]})
+    refuse(folder, r"one frame|states cannot be|another size")
+
+
+def test_a_weight_that_claims_to_be_huge(folder):
+    proto = onnx.load(folder / "model.onnx")
+    proto.graph.initializer[0].dims[:] = [1 << 40, 1 << 20]
+    rewrite(folder, "model.onnx", proto.SerializeToString())
+    refuse(folder, "cannot load")
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut"])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_damage_under_a_sha256_that_fits_is_an_error_or_works(folder, pristine, damage, place, bit):
+    content = bytearray((pristine / "model.onnx").read_bytes())
+    at = int(place * len(content))
+    if damage == "bit":
+        content[at] ^= 1 << bit
+    else:
+        del content[at:]
+    rewrite(folder, "model.onnx", bytes(content))
+    try:
+        AcousticModel(Bundle.open(folder)).step(sound(1))
+    except ModelError as error:
+        assert "\n" not in str(error)
+
+
+def test_an_int8_model_that_is_missing_or_damaged(tmp_path):
+    folder = export_tiny(tmp_path / "tiny", int8=True)
+    content = (folder / "model.int8.onnx").read_bytes()
+    (folder / "model.int8.onnx").write_bytes(content[:-9])
+    refuse(folder, "bytes, expected")
+    (folder / "model.int8.onnx").unlink()
+    refuse(folder, r"cannot read .*int8")
+    edit(folder, int8=3)
+    refuse(folder, "int8 cannot be 3")
+    edit(folder, int8="other.onnx")
+    refuse(folder, "no SHA-256 for other")

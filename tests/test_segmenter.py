@@ -2,19 +2,21 @@
 
 import itertools
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decoding.greedy import GreedySearch, GreedyState
-from asr.decoding.hypothesis import DecodedWord, Words
+from asr.decoding.graph import Graph
+from asr.decoding.greedy import GreedySearch
+from asr.decoding.search import GraphSearch, SearchOptions
 from asr.endpoint import Endpointer, EndpointRules
 from asr.errors import UsageError
 from asr.results import Final, Partial, SpeechEnd, SpeechStart
-from asr.segmenter import LOOK, SETTLING, Segmenter, behind
+from asr.segmenter import LOOK, Segmenter
+from tests.decoding import world
+from tests.decoding.world import noise, small_graph
 
 FRAME = 0.04
 TOKENS = ("<blk>", "a", "b", "c")
@@ -82,7 +84,7 @@ def test_a_segment_is_cut_at_its_longest_and_no_word_is_lost_or_doubled():
 
 
 def test_partials_grow_and_their_stable_part_stays():
-    spoken = "a.b.c" + "." * (SETTLING + LOOK) + "a.b"
+    spoken = "a.b.c" + "." * (LOOK - 1) + "a.b"
     events = run(segmenter(silence=9), [frames(letter) for letter in spoken])
     partials = [event for step in events for event in step if isinstance(event, Partial)]
     assert partials[0] == Partial("a", "", FRAME)
@@ -110,48 +112,13 @@ def test_any_cut_gives_the_same_finals(text, cuts, silence, longest):
     )
 
 
-def word(text, start, end):
-    return DecodedWord(text, start, end, 0.5)
-
-
-def test_behind_takes_over_only_what_comes_after_the_stable_words():
-    stable = (word("two", 0, 10), word("new", 10, 20))
-    newer = (word("to", 0, 9), word("knew", 9, 21), word("york", 21, 30))
-    assert behind(stable, newer) == (*stable, newer[2])
-    assert behind(stable, (*stable, newer[2])) == (*stable, newer[2])
-    assert behind(stable, ()) == stable
-    assert behind((), newer) == newer
-
-
-@dataclass(frozen=True)
-class Fickle:
-    """A search that changes its mind about everything, all the time."""
-
-    greedy: GreedySearch = field(default_factory=lambda: GreedySearch(TOKENS))
-
-    def step(self, log_probs, state=None):
-        hypothesis, state = self.greedy.step(log_probs, state)
-        return self._shaken(hypothesis, state), state
-
-    def finish(self, state):
-        return self._shaken(self.greedy.finish(state), state)
-
-    def _shaken(self, hypothesis: Words, state: GreedyState) -> Words:
-        rng = np.random.default_rng(len(state.log_probs) // (3 * LOOK))
-        return tuple(
-            DecodedWord(str(rng.choice(list("xyz"))), one.start, one.end, one.confidence)
-            for one in hypothesis
-            if rng.random() < 0.9
-        )
-
-
-@given(st.text("abc..", min_size=50, max_size=400), st.integers(1, 9))
-def test_stable_words_stand_whatever_the_search_thinks_later(text, size):
-    rules = EndpointRules(silence=0.4, longest=8.0)
-    stage = Segmenter(Fickle(), Endpointer(rules, FRAME))
-    log_probs = frames(text)
+@given(st.integers(0, 10_000), st.integers(30, 300), st.integers(1, 40), st.sampled_from([5, 100]))
+def test_stable_words_stand_whatever_the_search_hears_later(seed, count, size, beam):
+    search = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=beam))
+    stage = Segmenter(search, Endpointer(EndpointRules(silence=0.4, longest=8.0), FRAME))
+    log_probs = noise(count, seed)
     stable = ""
-    for step in run(stage, [log_probs[i : i + size] for i in range(0, len(log_probs), size)]):
+    for step in run(stage, [log_probs[i : i + size] for i in range(0, count, size)]):
         for event in step:
             if isinstance(event, Partial):
                 assert event.text.startswith(event.stable)
@@ -162,12 +129,11 @@ def test_stable_words_stand_whatever_the_search_thinks_later(text, size):
                 stable = ""
 
 
-def test_a_word_is_stable_once_it_has_settled():
-    log_probs = frames("a" + "." * (SETTLING + 2 * LOOK))
-    _, state = segmenter(silence=9).step(log_probs)
-    assert state.stable == 1
-    _, state = segmenter(silence=9).step(log_probs[: SETTLING - 1])
-    assert state.stable == 0
+def test_a_word_is_stable_as_soon_as_nothing_else_can_be():
+    narrow = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=3.0))
+    stage = Segmenter(narrow, Endpointer(EndpointRules(silence=9), FRAME))
+    _, state = stage.step(world.frames("- B AH S - - R EH"))
+    assert (state.words[0].text, state.stable) == ("bus", 1)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])

@@ -10,6 +10,7 @@ import typer
 
 import asr
 from asr.cli.demo import demo
+from asr.cli.eval import evaluate
 from asr.cli.export import export
 from asr.cli.graph import graph
 from asr.cli.mic import mic
@@ -28,8 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (transcribe, mic, demo, prepare, train, export, graph):
+for command in (transcribe, mic, demo, train, export, graph):
     app.command()(command)
+app.add_typer(prepare)
+app.command("eval")(evaluate)
 
 
 def _print_version(asked: bool) -> None:

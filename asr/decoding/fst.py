@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -145,15 +145,15 @@ def read_header(data: bytes, name: str) -> tuple[int, int, int]:
     return start, states, arcs
 
 
-def ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
+def ranges(first: NDArray[Any], count: NDArray[Any]) -> tuple[Ints, Ints]:
     """Enumerates ranges of numbers, given as where each begins and how long it is.
 
     Returns:
         For every number in the ranges, which range it is in; and the numbers.
     """
     owner = np.repeat(np.arange(len(first)), count)
-    begin = np.cumsum(count) - count
-    return owner, np.arange(len(owner)) - begin[owner] + first[owner]
+    begin = np.cumsum(count, dtype=np.int64) - count
+    return owner, np.arange(len(owner)) + (first - begin)[owner]
 
 
 def connected(fst: Fst) -> Fst:

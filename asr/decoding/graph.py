@@ -1,7 +1,7 @@
 """Search graphs: as they ship, and as the search walks through them.
 
-What ships is a graph of phones, an `.npz` archive with LZMA compression. On first use it is
-composed with the CTC topology and kept, large but quick to load, in the user's cache.
+What ships is an `.npz` archive with LZMA compression. On first use it is unpacked into the user's
+cache, from where it is mapped into memory: processes share it, and only what is used of it is read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import kaldifst
 import numpy as np
 
-from asr.decoding.ctc import write_expanded
-from asr.decoding.fst import ARC, HEADER, Fst, file_size, read_header, state_table
+from asr.decoding.fst import ARC, Fst, state_table
+from asr.decoding.hypothesis import STATE_BITS
 from asr.decoding.lexicon import TOKENS
 from asr.errors import GraphError
 
@@ -42,6 +41,20 @@ COLUMNS = (
     "cost", "next",
 )  # fmt: skip
 """The arrays in a file that ships; what is sparse is kept as the steps between its places."""
+
+UNPACKED = (
+    "vocabulary", "start", "first", "epsilons", "label", "cost", "next", "word", "final",
+)  # fmt: skip
+"""The arrays of a file in the cache."""
+
+PAGE = 64
+"""Each of them begins at a multiple of so many bytes."""
+
+MOST_STATES = 1 << STATE_BITS
+"""So many states a search can tell apart."""
+
+BREAK_OFF = 8.0
+"""What it costs to end within a word, so that what is being said can be shown."""
 
 STEP = 1 / 32
 """Costs are stored as multiples of this."""
@@ -114,13 +127,17 @@ class PhoneGraph:
                     np.lib.format.write_array(file, column)
 
     @classmethod
-    def load(cls, path: Path) -> PhoneGraph:
+    def load(cls, path: Path, progress: Progress | None = None) -> PhoneGraph:
         """Reads what `save` wrote.
+
+        Args:
+            path: the file.
+            progress: is told the share that is done, in [0, 1].
 
         Raises:
             GraphError: the file is damaged, or not a graph.
         """
-        columns = _read(path, COLUMNS)
+        columns = _read(path, COLUMNS, progress)
         arcs = np.zeros(len(columns["cost"]), ARC)
         arcs["ilabel"] = columns["ilabel"]
         arcs["olabel"][np.cumsum(columns["word_at"])] = columns["word"]
@@ -146,16 +163,57 @@ class PhoneGraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph to search in: its input labels are token id + 1, 0 is epsilon."""
+    """A graph to search in, as plain arrays: S states, A arcs, those of a state together.
+
+    One more arc, the last, leads to the start from nowhere.
+
+    Attributes:
+        vocabulary: its words.
+        start: the state in which nothing was said.
+        first: [S + 1], the first arc of each state.
+        epsilons: [S], how many of its arcs take no phone; they come first.
+        label: [A + 1], the phone that an arc takes, as token id.
+        cost: [A + 1], in nats.
+        next: [A + 1], the state that an arc leads to.
+        word: [A + 1], the label of the word that an arc gives; 0 for none.
+        final: [S], what it costs to end in a state.
+    """
 
     vocabulary: Vocabulary
-    fst: kaldifst.StdFst = field(repr=False)
+    start: int
+    first: NDArray[np.uint32] = field(repr=False)
+    epsilons: NDArray[np.uint8] = field(repr=False)
+    label: NDArray[np.uint8] = field(repr=False)
+    cost: NDArray[np.float32] = field(repr=False)
+    next: NDArray[np.uint32] = field(repr=False)
+    word: NDArray[np.uint32] = field(repr=False)
+    final: NDArray[np.float32] = field(repr=False)
+
+    @classmethod
+    def of(cls, graph: PhoneGraph) -> Graph:
+        """Takes over a graph of phones."""
+        fst = Fst.of(graph.fst.start, graph.fst.states["final"], graph.fst.sources, graph.fst.arcs)
+        states, arcs = fst.states, np.append(fst.arcs, np.zeros(1, ARC))
+        arcs["next"][-1] = fst.start
+        if len(states) > MOST_STATES:
+            raise GraphError(f"the graph has {len(states)} states, at most {MOST_STATES} can be")
+        return cls(
+            graph.vocabulary,
+            fst.start,
+            np.append(states["first"], np.uint32(len(fst.arcs))),
+            states["iepsilons"].astype(np.uint8),
+            arcs["ilabel"].astype(np.uint8),
+            arcs["weight"].astype(np.float32),
+            arcs["next"].astype(np.uint32),
+            arcs["olabel"].astype(np.uint32),
+            np.minimum(states["final"], BREAK_OFF),
+        )
 
     @classmethod
     def load(cls, path: Path, progress: Progress | None = None) -> Graph:
         """Loads a graph; the first time it is unpacked into the cache.
 
-        Several processes may do so at once: each writes a file of its own and renames it.
+        Several processes may do so at once: each writes a folder of its own and renames it.
 
         Args:
             path: a file that `PhoneGraph.save` wrote.
@@ -164,14 +222,12 @@ class Graph:
         Raises:
             GraphError: the file is damaged, or the cache cannot be written.
         """
-        cached = cache_folder() / f"{_digest(path)}-{FORMAT}.fst"
-        vocabulary = Vocabulary(_read(path, ("format", "vocabulary"))["vocabulary"])
-        if not _complete(cached):
+        cached = cache_folder() / f"{_digest(path)}-{FORMAT}"
+        try:
+            return _mapped(cached)
+        except (OSError, ValueError):  # not there, or cut short
             _unpack(path, cached, progress)
-        fst = kaldifst.StdConstFst.read(str(cached))
-        if fst is None:
-            raise GraphError(f"cannot read {cached}; delete it, and it is made again")
-        return cls(vocabulary, fst)
+        return _mapped(cached)
 
 
 def cache_folder() -> Path:
@@ -180,13 +236,16 @@ def cache_folder() -> Path:
 
 
 def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
-    graph = PhoneGraph.load(path)
+    graph = Graph.of(PhoneGraph.load(path, progress))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent) as folder:
             unpacked = Path(folder) / target.name
             with unpacked.open("wb") as file:
-                write_expanded(graph.fst, file, progress)
+                for name in UNPACKED:
+                    value = graph.vocabulary.text if name == "vocabulary" else getattr(graph, name)
+                    file.write(bytes(-file.tell() % PAGE))
+                    np.lib.format.write_array(file, np.atleast_1d(value))
             unpacked.replace(target)
     except OSError as error:
         raise GraphError(
@@ -195,14 +254,19 @@ def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
         ) from error
 
 
-def _complete(cached: Path) -> bool:
-    """Whether the file is there and as long as its header says."""
-    try:
-        with cached.open("rb") as file:
-            _, states, arcs = read_header(file.read(HEADER.size), str(cached))
-    except (OSError, GraphError):
-        return False
-    return cached.stat().st_size == file_size(states, arcs)
+def _mapped(cached: Path) -> Graph:
+    """Maps what `_unpack` wrote: arrays one after the other, each from a multiple of PAGE on."""
+    columns: Arrays = {}
+    with cached.open("rb") as file:
+        for name in UNPACKED:
+            file.seek(-file.tell() % PAGE, os.SEEK_CUR)
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            column = np.memmap(cached, dtype, "r", file.tell(), shape)
+            columns[name] = np.asarray(column)
+            file.seek(column.nbytes, os.SEEK_CUR)
+    vocabulary, start = Vocabulary(columns.pop("vocabulary")), int(columns.pop("start")[0])
+    return Graph(vocabulary, start, **columns)
 
 
 def _digest(path: Path) -> str:
@@ -212,11 +276,15 @@ def _digest(path: Path) -> str:
         raise GraphError(f"cannot read the graph {path}: {error.strerror}") from error
 
 
-def _read(path: Path, names: tuple[str, ...]) -> Arrays:
+def _read(path: Path, names: tuple[str, ...], progress: Progress | None) -> Arrays:
     """Reads some columns of a file, the first of which is its format."""
+    columns: Arrays = {}
     try:
         with np.load(path) as archive:
-            columns = {name: archive[name] for name in names}
+            for done, name in enumerate(names, 1):
+                columns[name] = archive[name]
+                if progress:
+                    progress(done / len(names))
     except Exception as error:  # damaged archives raise nearly anything
         raise GraphError(f"{path} is not a graph, or damaged: {error}") from error
     if columns["format"] != FORMAT:

@@ -48,3 +48,7 @@ class GreedySearch:
         said = Spans.of(log_probs.argmax(axis=1), log_probs)
         words = [said.word(self.tokens[token], i, i + 1) for i, token in enumerate(said.tokens)]
         return tuple(words)
+
+    def stable(self, state: GreedyState) -> int:
+        """All that was said."""
+        return len(self.finish(state))

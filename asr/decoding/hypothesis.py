@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BLANK = 0
 """The token that stands for no phone."""
 
+STATE_BITS = 24
+"""A graph has at most 2 to the power of this states."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedWord:
@@ -68,6 +71,9 @@ class Search(Protocol[S]):
     def finish(self, state: S) -> Words:
         """The best words if nothing follows."""
 
+    def stable(self, state: S) -> int:
+        """How many of the best words cannot change any more, whatever follows."""
+
 
 @dataclass(frozen=True)
 class Spans:
@@ -100,6 +106,33 @@ class Spans:
             np.append(changes[1:], len(tokens))[spoken].tolist(),
             best[spoken].tolist(),
         )
+
+    @classmethod
+    def between(
+        cls, starts: NDArray[np.int32], tokens: NDArray[np.uint8], log_probs: Floats, scores: Floats
+    ) -> Spans:
+        """The best path with n tokens that begin in given frames: each lasts, then blanks follow.
+
+        Args:
+            starts: [n] frames, rising; the first token follows blanks.
+            tokens: [n] ids, none of them blank.
+            log_probs: [T, V].
+            scores: [T, V], what the path shall have the most of.
+        """
+        begin = starts[0]
+        lengths = np.diff(starts, append=len(scores))
+        frames = np.arange(begin, len(scores))
+        spoken = np.repeat(tokens, lengths)
+        gain = scores[frames, spoken] - scores[begin:, BLANK]
+        total = np.cumsum(gain, dtype=np.float64)
+        repeated = np.flatnonzero(tokens[1:] == tokens[:-1])
+        total[starts[repeated + 1] - begin - 1] = -np.inf  # between equal tokens there is a blank
+        most = np.maximum.reduceat(total, starts - begin)
+        last = np.where(total == np.repeat(most, lengths), frames, -1)
+        ends = np.maximum.reduceat(last, starts - begin) + 1
+        held = np.where(frames < np.repeat(ends, lengths), log_probs[frames, spoken], -np.inf)
+        best = np.maximum.reduceat(held, starts - begin)
+        return cls(tuple(tokens.tolist()), starts.tolist(), ends.tolist(), best.tolist())
 
     def word(self, text: str, first: int, last: int) -> DecodedWord:
         """Makes a word of the tokens `first` up to and without `last`."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import kaldi_decoder
-import kaldifst
 import numpy as np
 
 from asr.decoding.hypothesis import Spans
 from asr.decoding.lexicon import TOKENS
+from asr.decoding.passing import Beam, History, advance, recombine, start
 from asr.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from asr.decoding.hypothesis import Words
 
     Floats = NDArray[np.float32]
+
+ROOM = 50_000
+"""Steps of a history, beside those that count, before it is cleaned."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class SearchOptions:
         priors: share of the frames that each of the V tokens has; none if empty.
     """
 
-    beam: float = 12.0
+    beam: float = 10.0
     max_active: int = 3000
     acoustic_scale: float = 1.0
     prior_scale: float = 0.0
@@ -63,11 +66,23 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class GraphState:
-    """The frames so far, and a decoder that has read them, or more of them in a later step."""
+    """Where a search stands.
+
+    Attributes:
+        chunks: log-probabilities of the frames so far.
+        alive: the hypotheses.
+        history: their steps.
+        steps: how many steps of the history there were.
+        room: how many there may be until those that lead nowhere are taken out.
+        path: the steps of the best hypothesis.
+    """
 
     chunks: tuple[Floats, ...]
-    frames: int
-    decoder: kaldi_decoder.FasterDecoder = field(repr=False)
+    alive: Beam = field(repr=False)
+    history: History = field(repr=False)
+    steps: int
+    room: int = ROOM
+    path: list[int] = field(default_factory=list, repr=False)
 
     @property
     def log_probs(self) -> Floats:
@@ -87,11 +102,10 @@ class GraphSearch:
 
         Args:
             log_probs: [T, V], natural logarithms; T may be 0.
-            state: what the step before gave; None at the start.
+            state: what the step before gave; None at the start. It stays valid.
 
         Returns:
-            The best words so far and the next state. The old state stays valid; only, a second
-            step from it has to read all its frames again.
+            The best words so far and the next state.
 
         Raises:
             GraphError: V is not the number of tokens that the graph was built for.
@@ -101,28 +115,44 @@ class GraphSearch:
                 f"the graph expects log-probabilities [frames, {len(TOKENS)}], "
                 f"got {list(log_probs.shape)}"
             )
-        chunks = (*state.chunks, log_probs) if state else (log_probs,)
-        if state and state.decoder.num_frames_decoded() == state.frames:
-            decoder, unread = state.decoder, log_probs
-        else:
-            decoder, unread = self._start(), np.concatenate(chunks)
-        self._advance(decoder, unread)
-        state = GraphState(chunks, decoder.num_frames_decoded(), decoder)
+        state = state or self._start()
+        beam, alive, history, steps = self.options.beam, state.alive, state.history, state.steps
+        read = sum(map(len, state.chunks))
+        for frame, costs in enumerate(self._costs(log_probs), read):
+            stay, new = advance(self.graph, alive, costs, beam)
+            most = self.options.max_active
+            alive, history = recombine(stay, new, history, steps, frame, beam, most)
+            steps = history.used
+        state = replace(
+            state,
+            chunks=(*state.chunks, log_probs),
+            alive=alive,
+            history=history,
+            steps=steps,
+            path=history.path(self._best(alive), state.path),
+        )
+        if steps > state.room:
+            state = _compacted(state)
         return self.finish(state), state
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows: the same as so far, for every state may be the last.
 
-        (That is so because of the final costs in `asr.decoding.build` and `asr.decoding.ctc`.)
+        (That is so because of the final costs in `asr.decoding.build` and `asr.decoding.graph`.)
         """
-        if state.decoder.num_frames_decoded() != state.frames:
-            _, state = self.step(state.chunks[-1][:0], state)
-        alive, path = state.decoder.get_best_path()
-        if not alive:
+        arcs = state.history.arc[state.path]
+        tokens = self.graph.label[arcs]
+        spoken = tokens > 0
+        if not spoken.any():
             return ()
-        _, labels, word_labels, _ = kaldifst.get_linear_symbol_sequence(path)
-        said = Spans.of(np.array(labels, np.int64) - 1, state.log_probs)
-        entries = [self.graph.vocabulary[label] for label in word_labels]
+        log_probs = state.log_probs
+        starts = state.history.frame[state.path][spoken]
+        said = Spans.between(starts, tokens[spoken], log_probs, -self._costs(log_probs))
+        entries = [
+            self.graph.vocabulary[label]
+            for label in self.labels(state)
+            if label <= len(self.graph.vocabulary)
+        ]
         ends = word_ends([ways for _, ways in entries], said.tokens)
         words = [
             said.word(text, first, last)
@@ -130,19 +160,42 @@ class GraphSearch:
         ]
         return tuple(words)
 
-    def _start(self) -> kaldi_decoder.FasterDecoder:
-        options = kaldi_decoder.FasterDecoderOptions(
-            beam=self.options.beam, max_active=self.options.max_active
-        )
-        decoder = kaldi_decoder.FasterDecoder(self.graph.fst, options)
-        decoder.init_decoding()
-        return decoder
+    def labels(self, state: GraphState) -> tuple[int, ...]:
+        """The labels along the best path: those of words, and above them those of tags."""
+        labels = self.graph.word[state.history.arc[state.path]]
+        return tuple(labels[labels > 0].tolist())
 
-    def _advance(self, decoder: kaldi_decoder.FasterDecoder, log_probs: Floats) -> None:
-        scores = self.options.acoustic_scale * (log_probs - self.options.offsets)
-        read = decoder.num_frames_decoded()
-        if len(scores):
-            decoder.advance_decoding(kaldi_decoder.DecodableCtc(scores, offset=read))
+    def stable(self, state: GraphState) -> int:
+        """How many of the best words all hypotheses share, so that they cannot change."""
+        shared = state.history.shared(state.alive.steps)
+        path = state.path[: bisect_right(state.path, shared)]
+        labels = self.graph.word[state.history.arc[path]]
+        return int(np.count_nonzero((labels > 0) & (labels <= len(self.graph.vocabulary))))
+
+    def _start(self) -> GraphState:
+        alive, history = start(self.graph, self.options.beam)
+        return GraphState((), alive, history, history.used)
+
+    def _costs(self, log_probs: Floats) -> Floats:
+        return self.options.acoustic_scale * (self.options.offsets - log_probs)
+
+    def _best(self, alive: Beam) -> int:
+        """The last step of the best hypothesis if nothing follows."""
+        best = int(np.argmin(alive.cost + self.graph.final[alive.states]))
+        return int(alive.last[best])
+
+
+def _compacted(state: GraphState) -> GraphState:
+    """Takes steps that lead nowhere out of the history."""
+    history, number = state.history.compacted(state.steps, state.alive.steps)
+    return replace(
+        state,
+        alive=state.alive.renumbered(number),
+        history=history,
+        steps=history.used,
+        room=ROOM + 2 * history.used,
+        path=number[state.path].tolist(),
+    )
 
 
 def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:

@@ -38,10 +38,20 @@ def mel_scale(hertz: Tensor) -> Tensor:
     return 1127.0 * torch.log1p(hertz / 700.0)
 
 
+def mel_edges() -> Tensor:
+    """Where the filters begin, peak and end, each a step behind the other, in mel: [MELS + 2]."""
+    low, high = mel_scale(torch.tensor([LOW, HIGH], dtype=torch.float64))
+    return torch.linspace(float(low), float(high), MELS + 2, dtype=torch.float64)
+
+
+def mel_centres() -> Tensor:
+    """Where each filter peaks, in Hz: [MELS]."""
+    return 700.0 * torch.expm1(mel_edges()[1:-1] / 1127.0)
+
+
 def mel_matrix() -> Tensor:
     """Triangular filters in the mel domain, [MELS, FFT / 2], as Kaldi's `MelBanks` has them."""
-    low, high = mel_scale(torch.tensor([LOW, HIGH], dtype=torch.float64))
-    edges = torch.linspace(float(low), float(high), MELS + 2, dtype=torch.float64)
+    edges = mel_edges()
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     mel = mel_scale(torch.arange(FFT // 2, dtype=torch.float64) * RATE / FFT)
     rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)

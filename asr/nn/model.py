@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from asr.errors import ModelError
+from asr.errors import ModelError, TrainingError
 from asr.nn.encoder import SUBSAMPLING, Encoder, EncoderConfig, State
 from asr.nn.frontend import HOP, MELS, TAIL, Frontend
 
@@ -88,3 +88,49 @@ class CtcModel(nn.Module):
                 f"{path} is not a checkpoint that `asr train` wrote: {error}"
             ) from None
         return model.eval(), content
+
+
+def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
+    """A model of another shape that begins by doing what `model` does.
+
+    It may be wider by a whole factor: each unit is there several times, and what reads them shares
+    the weight out among its copies, unequally, so that they part in training (Net2Net, Chen et al.
+    2016). It may look less far ahead: what the look-ahead convolution gave to later frames is lost.
+
+    Args:
+        model: what is there.
+        config: the new shape.
+
+    Raises:
+        TrainingError: when the shapes differ in another way.
+    """
+    old = model.encoder.config
+    copies, rest = divmod(config.hidden, old.hidden)
+    if (
+        rest
+        or config.lookahead > old.lookahead
+        or replace(old, hidden=0, lookahead=0, dropout=0)
+        != replace(config, hidden=0, lookahead=0, dropout=0)
+    ):
+        raise TrainingError(f"a model of {old} cannot become one of {config}")
+    wide = CtcModel(config)
+    shapes = {name: parameter.shape for name, parameter in wide.state_dict().items()}
+    wide.load_state_dict(
+        {
+            name: _copied(tensor, shapes[name], old.hidden, copies)
+            for name, tensor in model.state_dict().items()
+        }
+    )
+    return wide
+
+
+def _copied(tensor: Tensor, shape: torch.Size, hidden: int, copies: int) -> Tensor:
+    """A parameter with its units several times, and without the look-ahead that is not wanted."""
+    if tensor.ndim == 3:
+        tensor = tensor[:, :, : shape[2]]
+    if tensor.ndim and tensor.shape[0] != shape[0]:  # the gates of a cell lie one after the other
+        tensor = torch.cat([gate for gate in tensor.split(hidden) for _ in range(copies)])
+    if tensor.ndim == 2 and tensor.shape[1] != shape[1]:
+        shares = torch.rand(copies, *tensor.shape) + 0.5
+        tensor = torch.cat([*(shares / shares.sum(0) * tensor)], dim=1)
+    return tensor

@@ -19,6 +19,7 @@ from torch import Tensor
 from asr.nn.encoder import SUBSAMPLING
 from asr.nn.frontend import FLOOR, HOP, MELS, RATE
 from asr.nn.model import END
+from asr.training.augment import Floats, augment
 from asr.training.config import TrainConfig
 from asr.training.features import FeatureStore
 
@@ -78,16 +79,17 @@ def epoch_batches(
     store: FeatureStore,
     config: TrainConfig,
     epoch: int,
+    noise: Floats | None = None,
     skip: int = 0,
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """The masked batches of one epoch, from the one after the first `skip` on.
+    """The augmented batches of one epoch, from the one after the first `skip` on.
 
-    The order, the joining and the masks depend on the seed, the epoch, the number of the batch and
-    the rank alone, so that a resumed run sees what the interrupted one would have seen. Of `world`
-    processes, number `rank` gets its share of each batch; a batch with fewer utterances than
-    processes is left out.
+    The order, the joining and the augmentation depend on the seed, the epoch, the number of the
+    batch and the rank alone, so that a resumed run sees what the interrupted one would have seen.
+    Of `world` processes, number `rank` gets its share of each batch; a batch with fewer utterances
+    than processes is left out.
     """
     sampler = _sampler(store, config, epoch)
     for number, cuts in enumerate(sampler):
@@ -102,8 +104,9 @@ def epoch_batches(
             continue
         batch = collate(store, groups[rank::world], config.encoder.lookahead)
         targets = int((store.offsets[indices + 1, 1] - store.offsets[indices, 1]).sum())
-        masks = np.random.default_rng([config.seed, epoch, number, rank])
-        mask(batch.features, batch.frames * SUBSAMPLING, config, masks)
+        chance = np.random.default_rng([config.seed, epoch, number, rank])
+        lengths = batch.frames * SUBSAMPLING
+        augment(batch.features, lengths, config.augmentation, noise, chance)
         yield replace(batch, share=int(batch.counts.sum()) / targets)
 
 
@@ -134,39 +137,6 @@ def _sampler(store: FeatureStore, config: TrainConfig, epoch: int) -> DynamicBuc
         )
     sampler.set_epoch(epoch)
     return sampler
-
-
-def mask(features: Tensor, lengths: Tensor, config: TrainConfig, rng: np.random.Generator) -> None:
-    """SpecAugment in place: bands and stretches are set to the utterance's mean.
-
-    Args:
-        features: [N, F, MELS].
-        lengths: [N] feature frames that are speech.
-        config: number and width of the masks.
-        rng: where they fall.
-    """
-    streams, frames, _ = features.shape
-    means = features.mean(dim=(1, 2), keepdim=True)
-    hidden = torch.zeros(streams, frames, MELS, dtype=torch.bool)
-    bins = torch.arange(MELS)
-    for _ in range(config.frequency_masks):
-        begin, end = _stretch(np.full(streams, MELS), config.frequency_width, rng)
-        hidden |= ((bins >= begin) & (bins < end))[:, None]
-    times = torch.arange(frames)
-    spans = lengths.numpy()
-    masks = config.time_masks * spans * HOP / (10 * RATE)
-    for number in range(int(np.ceil(masks.max(initial=0)))):
-        begin, end = _stretch(spans, config.time_width, rng)
-        used = torch.from_numpy(rng.random(streams) < masks - number)[:, None]
-        hidden |= ((times >= begin) & (times < end) & used)[:, :, None]
-    torch.where(hidden, means, features, out=features)
-
-
-def _stretch(lengths: np.ndarray, widest: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Begin and end of a random stretch within each length, [N, 1] each."""
-    width = rng.integers(0, widest + 1, len(lengths))
-    begin = (rng.random(len(lengths)) * np.maximum(lengths - width, 1)).astype(np.int64)
-    return torch.from_numpy(begin)[:, None], torch.from_numpy(begin + width)[:, None]
 
 
 def ahead(make: Callable[[], Iterator[T]], depth: int = 4) -> Iterator[T]:

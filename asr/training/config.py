@@ -11,8 +11,9 @@ import yaml
 
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
+from asr.training.augment import Augmentation
 
-PATHS = ("train", "dev", "cache", "start")
+PATHS = ("train", "dev", "cache", "start", "noise")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class TrainConfig:
         dev: manifest that the model is chosen by.
         cache: folder where features are kept.
         encoder: shape of the model.
-        start: checkpoint of a model of that shape to go on from; None to begin anew.
+        start: checkpoint of a model to go on from; None to begin anew. It may be narrower by a
+            whole factor, or look further ahead; see `asr.nn.model.adapted`.
+        noise: folder of clips without speech, for `augmentation.noise`.
         speeds: speed perturbation factors, each an additional copy of the data.
         epochs: passes over all copies.
         batch_seconds: audio per step.
@@ -37,8 +40,7 @@ class TrainConfig:
         average: decay of the running average of the weights, which is what is saved as the model.
         truncate_frames: back-propagate through at most so many feature frames; 0 for all. The
             state goes on from one piece of an utterance to the next.
-        frequency_masks, frequency_width: SpecAugment (Park et al. 2019), in mel bins.
-        time_masks, time_width: the same in time; masks per 10 s of audio, width in feature frames.
+        augmentation: see `asr.training.augment`.
         bfloat16: compute in mixed precision.
         seed: of everything that is random.
         checkpoint_minutes: between two checkpoints.
@@ -49,6 +51,7 @@ class TrainConfig:
     cache: Path
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     start: Path | None = None
+    noise: Path | None = None
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     epochs: int = 10
     batch_seconds: float = 400.0
@@ -60,10 +63,7 @@ class TrainConfig:
     clip_value: float = 0.0
     average: float = 0.999
     truncate_frames: int = 0
-    frequency_masks: int = 2
-    frequency_width: int = 20
-    time_masks: int = 8
-    time_width: int = 25
+    augmentation: Augmentation = field(default_factory=Augmentation)
     bfloat16: bool = True
     seed: int = 1
     checkpoint_minutes: float = 5.0
@@ -89,13 +89,16 @@ class TrainConfig:
         if not isinstance(values, dict):
             raise TrainingError(f"{name}: expected `field: value` lines, got {values!r}")
         values = dict(values)
-        values["encoder"] = _fill(EncoderConfig, values.get("encoder", {}), f"{name}: encoder")
+        for key, kind in (("encoder", EncoderConfig), ("augmentation", Augmentation)):
+            values[key] = _fill(kind, values.get(key, {}), f"{name}: {key}")
         for key in PATHS:
             if values.get(key) is not None:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
         config: TrainConfig = _fill(cls, values, name)
+        if config.augmentation.noise and config.noise is None:
+            raise TrainingError(f"{name}: augmentation.noise needs `noise`, a folder of clips")
         if config.truncate_frames % 4 or config.truncate_frames < 0:
             raise TrainingError(f"{name}: truncate_frames must be a multiple of 4")
         return config

@@ -24,8 +24,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
-from asr.nn.encoder import EncoderConfig
-from asr.nn.model import CtcModel
+from asr.nn.model import CtcModel, adapted
+from asr.training.augment import noise_features
 from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
@@ -55,10 +55,11 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.processes = Processes()
         self.device = self.processes.device
-        self.store, self.dev = self.processes.first_alone(
+        self.store, self.dev, self.noise = self.processes.first_alone(
             lambda: (
                 feature_store(config.train, config.speeds, config.cache),
                 feature_store(config.dev, (1.0,), config.cache),
+                noise_features(config.noise, config.cache) if config.noise else None,
             )
         )
         self.model = CtcModel(config.encoder).to(self.device)
@@ -67,7 +68,7 @@ class Trainer:
             self.model.mean.copy_(torch.from_numpy(mean))
             self.model.deviation.copy_(torch.from_numpy(deviation))
         else:
-            self.model.load_state_dict(_started(config.start, config.encoder).state_dict())
+            self.model = adapted(CtcModel.load(config.start)[0], config.encoder).to(self.device)
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = make_optimiser(self.model, config)
@@ -113,6 +114,7 @@ class Trainer:
             self.store,
             self.config,
             self.epoch,
+            self.noise,
             skip=self.batch,
             rank=self.processes.rank,
             world=self.processes.world,
@@ -256,14 +258,6 @@ class Trainer:
         random = content["random"]
         if len(random) == self.processes.world:
             torch.set_rng_state(random[self.processes.rank].cpu())
-
-
-def _started(path: Path, shape: EncoderConfig) -> CtcModel:
-    """The model to go on from."""
-    model, _ = CtcModel.load(path)
-    if model.encoder.config != shape:
-        raise TrainingError(f"{path} holds {model.encoder.config}, this run is for {shape}")
-    return model
 
 
 def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:

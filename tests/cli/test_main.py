@@ -8,7 +8,7 @@ import pytest
 import asr
 from tests.cli.command import run
 
-COMMANDS = ["transcribe", "mic", "demo", "prepare", "train", "export", "graph"]
+COMMANDS = ["transcribe", "mic", "demo", "prepare", "train", "export", "graph", "eval"]
 
 
 def test_help_lists_the_commands() -> None:

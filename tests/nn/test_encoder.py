@@ -1,5 +1,7 @@
 """Each cell follows its formula; any chunking gives what the whole gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from asr.errors import TrainingError
 from asr.nn.cells import CELLS, make_cell
 from asr.nn.encoder import SUBSAMPLING, Encoder, EncoderConfig
 from asr.nn.gru import GRU
-from asr.nn.model import FRAME, CtcModel
+from asr.nn.model import FRAME, CtcModel, adapted
 
 SIZE = 6
 
@@ -152,3 +154,37 @@ def test_lookahead_sees_exactly_so_far_ahead():
     differs = (before["phones"] != after["phones"]).any(dim=2)[0, 2:]  # lead-in taken off
     # output frame 4 sees two frames ahead of itself, and so the change in frame 6
     assert differs.tolist() == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(("hidden", "copies"), [(16, 1), (16, 2), (8, 3)])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_wider_model_begins_where_the_narrow_one_is(cell, hidden, copies):
+    torch.manual_seed(1)
+    config = EncoderConfig(cell=cell, hidden=hidden, layers=3, channels=8, lookahead=2)
+    narrow = CtcModel(config).eval()
+    for parameter in narrow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    wide = adapted(narrow, replace(config, hidden=copies * hidden)).eval()
+    audio = 0.1 * torch.randn(2, 20 * FRAME)
+    with torch.inference_mode():
+        before, _ = narrow.step(audio, narrow.start(2))
+        after, _ = wide.step(audio, wide.start(2))
+    torch.testing.assert_close(before["phones"], after["phones"], atol=1e-3, rtol=1e-4)
+    if copies > 1:  # the copies of a unit are not alike, or they would stay alike
+        first, second = wide.encoder.cells[0].get_parameter("weight_ih_l0")[0].split(hidden)[:2]
+        assert not torch.allclose(first, second)
+
+
+def test_a_shorter_look_ahead_keeps_the_present():
+    config = EncoderConfig(hidden=8, layers=2, channels=8, lookahead=4)
+    long = CtcModel(config)
+    torch.nn.init.normal_(long.encoder.lookahead.weight)
+    short = adapted(long, replace(config, lookahead=1))
+    assert torch.equal(short.encoder.lookahead.weight, long.encoder.lookahead.weight[:, :, :2])
+
+
+@pytest.mark.parametrize("change", [{"hidden": 12}, {"lookahead": 5}, {"layers": 3}])
+def test_a_model_does_not_become_anything(change):
+    config = EncoderConfig(hidden=8, layers=2, channels=8, lookahead=4)
+    with pytest.raises(TrainingError, match="cannot become"):
+        adapted(CtcModel(config), replace(config, **change))

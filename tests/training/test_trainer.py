@@ -16,6 +16,7 @@ import asr.training
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
 from asr.nn.model import CtcModel
+from asr.training.augment import Augmentation
 from asr.training.batches import epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.prepare import prepare_shards
@@ -61,7 +62,7 @@ def manifests(tmp_path_factory):
                     }
                 )
         (source / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert prepare_shards(source, target) == {"train": 12, "dev": 3}
+    assert [split.utterances for split in prepare_shards(source, target)] == [12, 3]
     return target
 
 
@@ -78,8 +79,7 @@ def config(manifests) -> TrainConfig:
         learning_rate=0.01,
         warmup_steps=5,
         average=0.9,
-        frequency_masks=1,
-        time_masks=1,
+        augmentation=Augmentation(frequency_masks=1, time_masks=1),
         checkpoint_minutes=0,
     )
 
@@ -89,7 +89,9 @@ def weights(run) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_learns(config, tmp_path):
-    longer = dataclasses.replace(config, epochs=100, frequency_masks=0, checkpoint_minutes=60)
+    longer = dataclasses.replace(
+        config, epochs=100, augmentation=Augmentation(frequency_masks=0), checkpoint_minutes=60
+    )
     Trainer(longer, tmp_path).run()
     model, metadata = CtcModel.load(tmp_path / "model.pt")
     assert metadata["dev"] < 0.5  # at first every phone is wrong
@@ -127,8 +129,7 @@ def test_two_processes_train_as_one(config, tmp_path):
     same = dataclasses.replace(
         config,
         encoder=dataclasses.replace(config.encoder, dropout=0.0),
-        frequency_masks=0,
-        time_masks=0,
+        augmentation=Augmentation(frequency_masks=0, time_masks=0),
         batch_seconds=100.0,
         joined_seconds=0.1,
         epochs=4,
@@ -151,9 +152,9 @@ def test_a_run_goes_on_from_a_model(config, tmp_path):
     second = Trainer(dataclasses.replace(config, start=model), tmp_path / "second")
     torch.testing.assert_close(second.model.state_dict(), CtcModel.load(model)[0].state_dict())
     assert second.step == 0
-    wider = dataclasses.replace(config.encoder, hidden=32)
-    with pytest.raises(TrainingError, match="this run is for"):
-        Trainer(dataclasses.replace(config, start=model, encoder=wider), tmp_path / "third")
+    other = dataclasses.replace(config.encoder, layers=config.encoder.layers + 1)
+    with pytest.raises(TrainingError, match="cannot become"):
+        Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "third")
 
 
 def test_another_configuration_does_not_resume(config, tmp_path):

@@ -1,0 +1,328 @@
+"""Token passing (Young, Russell and Thornton 1989) through a graph of phones, on whole arrays.
+
+A hypothesis stands in a state of the graph and has said one phone last. It costs one thing if the
+frame was blank and another if the phone still lasts, as in prefix beam search (Hannun et al. 2014):
+that pair is the CTC topology, which therefore never has to be composed with the graph. All
+hypotheses of a frame go on together.
+
+States of the graph take 24 bits of a key and tokens 6; a key, a cost and a place fit one integer,
+so that finding the cheapest way to each key is one sort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.decoding.fst import ranges
+from asr.decoding.hypothesis import BLANK, STATE_BITS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from asr.decoding.graph import Graph
+
+    Ints = NDArray[np.signedinteger[Any]]
+    Floats = NDArray[np.float32]
+
+TOKEN_BITS = 6
+COST_BITS = 18
+PLACE_BITS = 63 - STATE_BITS - TOKEN_BITS - COST_BITS
+TOKEN = (1 << TOKEN_BITS) - 1
+NOWHERE = -1
+"""The step before the first one."""
+NEVER = np.float32(np.inf)
+
+
+class History:
+    """The steps of all hypotheses: each an arc that was taken, in a frame, after another step.
+
+    Steps are only ever added. A history that has grown beyond what its owner knows of is copied
+    before something else is added, so that old states stay valid.
+    """
+
+    def __init__(self, room: int = 1024) -> None:
+        self.before = np.empty(room, np.int32)
+        self.arc = np.empty(room, np.int32)
+        self.frame = np.empty(room, np.int32)
+        self.used = 0
+
+    def extended(self, count: int, before: Ints, arc: Ints, frame: int) -> History:
+        """A history with the first `count` steps of this one, and new ones behind them."""
+        history = self
+        total = count + len(before)
+        if self.used != count or total > len(self.before):
+            history = History(max(1024, 2 * total))
+            for name in ("before", "arc", "frame"):
+                getattr(history, name)[:count] = getattr(self, name)[:count]
+        history.before[count:total] = before
+        history.arc[count:total] = arc
+        history.frame[count:total] = frame
+        history.used = total
+        return history
+
+    def path(self, step: int, known: list[int]) -> list[int]:
+        """The steps that lead to `step`, itself the last; `known` is an earlier answer."""
+        path, new = known.copy(), list[int]()
+        while step != NOWHERE:
+            while path and path[-1] > step:
+                path.pop()
+            if path and path[-1] == step:
+                return path + new[::-1]
+            new.append(step)
+            step = int(self.before[step])
+        return new[::-1]
+
+    def _back(self, steps: Ints, until: int) -> Ints:
+        """Goes back from each step to its last predecessor that is not after `until`."""
+        steps = steps.copy()
+        while len(later := np.flatnonzero(steps > until)):
+            steps[later] = self.before[steps[later]]
+        return steps
+
+    def shared(self, steps: Ints) -> int:
+        """The last step that all of some steps have come by; NOWHERE if there is none."""
+        steps = np.unique(steps)
+        while steps[0] != steps[-1]:
+            steps = np.unique(self._back(steps, int(steps[0])))
+        return int(steps[0])
+
+    def compacted(self, count: int, steps: Ints) -> tuple[History, NDArray[np.int32]]:
+        """Only what leads to some steps; and the new number of each of the first `count` steps."""
+        kept = np.zeros(count, bool)
+        new = np.unique(steps[steps != NOWHERE])
+        while len(new):
+            kept[new] = True
+            new = np.unique(self.before[new])
+            new = new[new != NOWHERE]
+            new = new[~kept[new]]
+        number = np.full(count + 1, NOWHERE, np.int32)  # the last is that of NOWHERE
+        number[:-1][kept] = np.arange(kept.sum())
+        history = History(2 * int(kept.sum()) + 1024)
+        history.used = int(kept.sum())
+        history.before[: history.used] = number[self.before[:count][kept]]
+        history.arc[: history.used] = self.arc[:count][kept]
+        history.frame[: history.used] = self.frame[:count][kept]
+        return history, number
+
+
+@dataclass(frozen=True)
+class Beam:
+    """The n hypotheses that are alive, in the order of their keys.
+
+    Attributes:
+        keys: [n], state of the graph and last token.
+        blank: [n], cost if the frame was blank, above the best hypothesis.
+        phone: [n], cost if the last token still lasts.
+        after_blank: [n], the last step of the hypothesis, if the frame was blank.
+        after_phone: [n], the same if the last token still lasts.
+    """
+
+    keys: Ints
+    blank: Floats
+    phone: Floats
+    after_blank: NDArray[np.int32]
+    after_phone: NDArray[np.int32]
+
+    @property
+    def states(self) -> Ints:
+        """The state of the graph that each is in, [n]."""
+        return self.keys >> TOKEN_BITS
+
+    @property
+    def cost(self) -> Floats:
+        """Of each, the better way, [n]."""
+        return np.minimum(self.blank, self.phone)
+
+    @property
+    def last(self) -> NDArray[np.int32]:
+        """The last step of each by the better way, [n]."""
+        return np.where(self.blank <= self.phone, self.after_blank, self.after_phone)
+
+    @property
+    def steps(self) -> NDArray[np.int32]:
+        """The last steps of all, both ways."""
+        alive = (self.after_blank[self.blank < NEVER], self.after_phone[self.phone < NEVER])
+        return np.concatenate(alive)
+
+    def renumbered(self, number: NDArray[np.int32]) -> Beam:
+        """The same with its steps under other numbers."""
+        return Beam(
+            self.keys, self.blank, self.phone, number[self.after_blank], number[self.after_phone]
+        )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ways to go on, n in all: first those by an arc with a phone, then those by what follows them.
+
+    Attributes:
+        keys: [n], where each leads.
+        cost: [n].
+        before: [n], the step that each follows; for later generations the candidate.
+        arc: [n].
+        sizes: how many each generation has; within a generation none follows another.
+    """
+
+    keys: Ints
+    cost: Floats
+    before: Ints
+    arc: Ints
+    sizes: tuple[int, ...]
+
+
+def start(graph: Graph, beam: float) -> tuple[Beam, History]:
+    """The hypotheses before the first frame: nothing was said."""
+    key = np.array([graph.start << TOKEN_BITS | BLANK], np.int64)
+    no_cost, no_step = np.zeros(0, np.float32), np.zeros(0, np.int32)
+    nobody = Beam(key[:0], no_cost, no_cost, no_step, no_step)
+    nowhere = np.array([NOWHERE])
+    first = follow(graph, key, np.zeros(1, np.float32), nowhere, nowhere, beam)
+    ways, history = recombine(nobody, first, History(), 0, 0, beam, len(first.keys))
+    return Beam(ways.keys, ways.phone, ways.blank, ways.after_phone, ways.after_blank), history
+
+
+def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam, Candidates]:
+    """What hypotheses become in the next frame.
+
+    Args:
+        graph: what they walk through.
+        alive: the hypotheses.
+        costs: [V] of each token in this frame.
+        beam: what costs so much more than the best is given up.
+
+    Returns:
+        the hypotheses if they stay where they are, and what they can go on to.
+    """
+    held = alive.keys & TOKEN
+    cost, last = alive.cost, alive.last
+    stay = Beam(
+        alive.keys,
+        cost + costs[BLANK],
+        alive.phone + costs[held],
+        last,
+        alive.after_phone,
+    )
+    limit = min(stay.blank.min(), stay.phone.min()) + beam
+    going = (cost + costs[1:].min() < limit).nonzero()[0]
+    states = alive.states[going]
+    first = graph.first[states] + graph.epsilons[states]
+    owner, arc = ranges(first, graph.first[states + 1] - first)
+    owner = going[owner]
+    label = graph.label[arc]
+    again = label == held[owner]  # after a blank only
+    ways = np.where(again, alive.blank[owner], cost[owner]) + graph.cost[arc] + costs[label]
+    kept = (ways < limit).nonzero()[0]
+    owner, arc, again, ways = owner[kept], arc[kept], again[kept], ways[kept]
+    limit = min(limit, ways.min(initial=NEVER) + beam)
+    before = np.where(again, alive.after_blank[owner], last[owner])
+    keys = graph.next[arc].astype(np.int64) << TOKEN_BITS | label[kept]
+    return stay, follow(graph, keys, ways, before, arc, limit)
+
+
+def follow(
+    graph: Graph, keys: Ints, cost: Floats, before: Ints, arc: Ints, limit: float
+) -> Candidates:
+    """Adds where arcs without a phone lead to from some candidates, for less than `limit`."""
+    generations = [(keys, cost, before, arc)]
+    begin = 0
+    while True:
+        keys, cost, _, _ = generations[-1]
+        states = keys >> TOKEN_BITS
+        count = graph.epsilons[states]
+        has = count.nonzero()[0]
+        owner, arc = ranges(graph.first[states[has]], count[has])
+        owner = has[owner]
+        ways = cost[owner] + graph.cost[arc]
+        kept = (ways < limit).nonzero()[0]
+        if not len(kept):
+            break
+        owner, arc = owner[kept], arc[kept]
+        onward = graph.next[arc].astype(np.int64) << TOKEN_BITS | keys[owner] & TOKEN
+        generations.append((onward, ways[kept], begin + owner, arc))
+        begin += len(keys)
+    keys, cost, before, arc = map(np.concatenate, zip(*generations, strict=True))
+    return Candidates(keys, cost, before, arc, tuple(len(each) for each, *_ in generations))
+
+
+def recombine(
+    stay: Beam,
+    new: Candidates,
+    history: History,
+    steps: int,
+    frame: int,
+    beam: float,
+    most: int,
+) -> tuple[Beam, History]:
+    """Keeps the cheapest way to each key, of those within the beam.
+
+    Args:
+        stay: hypotheses that stay where they are.
+        new: ways to go on.
+        history: the first `steps` of its steps are those so far.
+        steps: how many there are.
+        frame: number of the frame.
+        beam: what costs so much more than the best is given up.
+        most: how many hypotheses may be left; a few more, if they cost the same.
+    """
+    if len(new.keys) > (limit := (1 << PLACE_BITS) - 1 - len(stay.keys)):
+        new = _cheapest(new, limit)
+    costs = np.concatenate([stay.phone, new.cost])
+    best = min(costs.min(), stay.blank.min(initial=NEVER))
+    scale = ((1 << COST_BITS) - 1) / (2 * beam)
+    ranks = (np.minimum(costs - best, 2 * beam) * scale).astype(np.int64)
+    packed = np.concatenate([stay.keys, new.keys]) << COST_BITS | ranks
+    packed = packed << PLACE_BITS | np.arange(len(packed))
+    packed.sort()
+    keys = packed >> (COST_BITS + PLACE_BITS)
+    places = packed & ((1 << PLACE_BITS) - 1)
+    first = np.append(True, keys[1:] != keys[:-1])
+    keys, winners = keys[first], places[first]
+    phone = costs[winners]
+    blank = np.full(len(keys), NEVER)
+    after_blank = np.full(len(keys), NOWHERE, np.int32)
+    old = places < len(stay.keys)
+    group = (np.cumsum(first) - 1)[old]
+    blank[group] = stay.blank[places[old]]
+    after_blank[group] = stay.after_blank[places[old]]
+
+    cost = np.minimum(phone, blank)
+    limit = best + beam
+    if len(cost) > most:
+        limit = min(limit, np.partition(cost, most - 1)[most - 1])
+    kept = (cost <= limit).nonzero()[0]
+    winners = winners[kept]
+    won = winners >= len(stay.keys)
+    history, place = _recorded(new, winners[won] - len(stay.keys), history, steps, frame)
+    after_phone = np.empty(len(kept), np.int32)
+    after_phone[won] = place
+    after_phone[~won] = stay.after_phone[winners[~won]]
+    alive = Beam(keys[kept], blank[kept] - best, phone[kept] - best, after_blank[kept], after_phone)
+    return alive, history
+
+
+def _recorded(
+    new: Candidates, winners: Ints, history: History, steps: int, frame: int
+) -> tuple[History, Ints]:
+    """Adds the candidates that won, and what led to them, to the history; and says where."""
+    needed = np.zeros(len(new.keys), bool)
+    needed[winners] = True
+    end = len(needed)
+    for size in new.sizes[:0:-1]:
+        follower = np.flatnonzero(needed[end - size : end]) + end - size
+        needed[new.before[follower]] = True
+        end -= size
+    place = steps - 1 + np.cumsum(needed)
+    kept = needed.nonzero()[0]
+    before = new.before[kept]
+    later = kept >= new.sizes[0]
+    before[later] = place[before[later]]
+    return history.extended(steps, before, new.arc[kept], frame), place[winners]
+
+
+def _cheapest(new: Candidates, most: int) -> Candidates:
+    """The first generation's cheapest; it is only in graphs of a kind never seen that this cuts."""
+    kept = np.argpartition(new.cost[: new.sizes[0]], min(most, new.sizes[0] - 1))[:most]
+    return Candidates(new.keys[kept], new.cost[kept], new.before[kept], new.arc[kept], (len(kept),))

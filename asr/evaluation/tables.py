@@ -1,0 +1,150 @@
+"""The figures of a summary as tables, for the terminal and for the page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asr.evaluation.scoring import COVERAGE, DRAWS
+from asr.evaluation.timing import mean_absolute, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asr.evaluation.summary import Row, Summary
+    from asr.evaluation.timing import Timing
+
+MISSING = "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns.
+
+    Attributes:
+        title: what it shows.
+        note: how to read it.
+        columns: their headings; the first column names the rows.
+        rows: a text for each column.
+    """
+
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def tables(summary: Summary) -> list[Table]:
+    """All tables of an evaluation."""
+    noise = [_noise(summary)] if summary.noise else []
+    return [
+        _errors("Errors by source", summary.sources),
+        _errors("Errors by length of the utterance", summary.lengths),
+        *noise,
+        _timing(summary.timings),
+        _calibration(summary),
+    ]
+
+
+def percent(share: float) -> str:
+    """A share in percent, to a tenth."""
+    return MISSING if math.isnan(share) else f"{share:.1%}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time in whole milliseconds."""
+    return MISSING if math.isnan(seconds) else f"{1000 * seconds:.0f} ms"
+
+
+def bounds(interval: tuple[float, float]) -> str:
+    """An interval of shares."""
+    low, high = interval
+    return MISSING if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}%"
+
+
+def _errors(title: str, rows: list[Row]) -> Table:
+    columns = ["", "utterances", "speakers", "words", "word errors", "interval"]
+    columns += ["substituted", "deleted", "inserted", "character errors", "interval"]
+    return Table(
+        title,
+        f"In the interval lie {COVERAGE}% of {DRAWS} draws of as many speakers from these. Of few "
+        "speakers it is rough, of one it says nothing.",
+        columns,
+        [_error_cells(row) for row in rows],
+    )
+
+
+def _error_cells(row: Row) -> list[str]:
+    words = row.words
+    kinds = (words.substitutions, words.deletions, words.insertions)
+    return [
+        row.name,
+        str(row.utterances),
+        str(row.speakers),
+        str(words.length),
+        percent(words.rate),
+        bounds(row.word_interval),
+        *(percent(kind / words.length if words.length else math.nan) for kind in kinds),
+        percent(row.characters.rate),
+        bounds(row.character_interval),
+    ]
+
+
+def _noise(summary: Summary) -> Table:
+    passes = {"clean": summary.sources}
+    passes |= {f"{snr:g} dB": rows for snr, rows in summary.noise.items()}
+    return Table(
+        "Word errors by ratio of speech to noise",
+        "Noise clips that training never hears, mixed into the waveform.",
+        ["", *(row.name for row in summary.sources)],
+        [
+            [name, *(f"{percent(row.words.rate)} ({bounds(row.word_interval)})" for row in rows)]
+            for name, rows in passes.items()
+        ],
+    )
+
+
+MEASURES: dict[str, Callable[[Timing], str]] = {
+    "emission delay of a correct word": lambda timing: _spread(timing.emission),
+    "first word's start to first partial": lambda timing: _spread(timing.first),
+    "last word's end to the final": lambda timing: _spread(timing.final),
+    "words of partials changed later": lambda timing: percent(timing.flicker),
+    "error of word starts, mean absolute": lambda t: milliseconds(mean_absolute(t.starts)),
+    "error of word ends, mean absolute": lambda t: milliseconds(mean_absolute(t.ends)),
+    "correct words measured": lambda timing: str(len(timing.emission)),
+    "utterances not aligned": lambda timing: str(timing.unaligned),
+    "utterances without an endpoint": lambda timing: str(timing.unended),
+}
+
+
+def _spread(seconds: list[float]) -> str:
+    median, high = spread(seconds)
+    return f"{milliseconds(median)}, {milliseconds(high)}"
+
+
+def _timing(timings: dict[str, Timing]) -> Table:
+    return Table(
+        "Time",
+        "In audio time, against forced alignment; median, 95th percentile. The wait until a chunk "
+        "is full is counted in, the time that computing takes is not.",
+        ["", *timings],
+        [[name, *map(measure, timings.values())] for name, measure in MEASURES.items()],
+    )
+
+
+def _calibration(summary: Summary) -> Table:
+    return Table(
+        "Confidence of words",
+        f"Expected calibration error {percent(summary.calibration_error)}.",
+        ["confidence", "words", "mean confidence", "correct"],
+        [
+            [
+                f"{b.low:.1f} to {b.high:.1f}",
+                str(b.words),
+                percent(b.confidence),
+                percent(b.correct),
+            ]
+            for b in summary.bins
+        ],
+    )

@@ -1,0 +1,166 @@
+"""ONNX operators by name, collected into a graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
+
+OPSET = 17
+"""The first with LayerNormalization; onnxruntime reads it since 1.13."""
+IR_VERSION = 8
+MICROSOFT = "com.microsoft"
+"""Domain of the operators that onnxruntime has beyond ONNX."""
+TO_THE_END = np.iinfo(np.int64).max
+TYPES = {"f": np.float32, "i": np.int64}
+"""Types of constants by kind; whatever is unsigned or 16 bits wide stays as it is."""
+
+Shape = list[int | str]
+
+
+class GraphBuilder:
+    """Collects nodes and weights; every method adds operators and returns the output's name.
+
+    A `body` is a graph within the graph, with the same weights.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: dict[str, onnx.TensorProto] = {}
+
+    def weight(self, name: str, value: Any) -> str:
+        """A constant, from a tensor, an array or numbers; a name that is there is that constant."""
+        if name not in self.weights:
+            array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+            kind = array.dtype if array.dtype in (np.uint8, np.int16) else TYPES[array.dtype.kind]
+            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array, kind), name)
+        return name
+
+    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Any operator with one output."""
+        return self.node(operator, inputs, [output], **attributes)[0]
+
+    def node(
+        self, operator: str, inputs: Sequence[str], outputs: list[str], **attributes: Any
+    ) -> list[str]:
+        """Any operator."""
+        self.nodes.append(helper.make_node(operator, inputs, outputs, outputs[0], **attributes))
+        return outputs
+
+    def part(
+        self, x: str, axis: int, output: str, begin: int = 0, end: int = TO_THE_END, step: int = 1
+    ) -> str:
+        """Places `begin`, `begin + step`, ... before `end` along an axis."""
+        bounds = [self.weight(f"places.{n}", [n]) for n in (begin, end, axis, step)]
+        return self.add("Slice", [x, *bounds], output)
+
+    def transpose(self, x: str, axes: tuple[int, ...], output: str) -> str:
+        """Permute axes."""
+        return self.add("Transpose", [x], output, perm=list(axes))
+
+    def divided(self, x: str, sizes: Sequence[int]) -> list[str]:
+        """Parts of the last axis, of these sizes."""
+        if len(sizes) == 1:
+            return [x]
+        split = self.weight(f"sizes.{'.'.join(map(str, sizes))}", list(sizes))
+        return self.node("Split", [x, split], [f"{x}.{i}" for i in range(len(sizes))], axis=-1)
+
+    def body(self) -> Self:
+        """A graph that a node of this one runs."""
+        inner = type(self)()
+        inner.weights = self.weights
+        return inner
+
+    def scan(
+        self,
+        body: Self,
+        states: Mapping[str, str],
+        inputs: Mapping[str, str],
+        next_states: Sequence[str],
+        output: str,
+    ) -> tuple[list[str], str]:
+        """Run `body` once for each place along the first axis of the inputs.
+
+        Args:
+            body: one step.
+            states: what the body calls each state, and its value at the start.
+            inputs: what the body calls each input, and the tensor that holds all of them.
+            next_states: what the body calls the states that it leaves.
+            output: what the body calls what it gives.
+
+        Returns:
+            the states at the end, and all outputs one after the other.
+        """
+
+        def floats(names: Sequence[str]) -> list[onnx.ValueInfoProto]:
+            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+
+        graph = helper.make_graph(
+            body.nodes,
+            f"{output}.step",
+            floats([*states, *inputs]),
+            floats([*next_states, output]),
+        )
+        ends = [f"{name}.end" for name in states]
+        *_, outputs = self.node(
+            "Scan",
+            [*states.values(), *inputs.values()],
+            [*ends, f"{output}.all"],
+            body=graph,
+            num_scan_inputs=len(inputs),
+        )
+        return ends, outputs
+
+    def model(
+        self,
+        inputs: Mapping[str, Shape],
+        outputs: Mapping[str, Shape],
+        metadata: dict[str, str],
+        integers: Sequence[str] = (),
+    ) -> onnx.ModelProto:
+        """The finished file, checked.
+
+        Args:
+            inputs: shape by name; a name in place of a size is a size that is free.
+            outputs: likewise.
+            metadata: properties of the file.
+            integers: those inputs and outputs that are int64; all others are float32.
+        """
+
+        def tensors(shapes: Mapping[str, Shape]) -> list[onnx.ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(
+                    name, TensorProto.INT64 if name in integers else TensorProto.FLOAT, shape
+                )
+                for name, shape in shapes.items()
+            ]
+
+        graph = helper.make_graph(
+            self.nodes, "rill", tensors(inputs), tensors(outputs), list(self.weights.values())
+        )
+        domains = {"": OPSET}
+        if any(node.domain == MICROSOFT for node in _all_nodes(graph)):
+            domains[MICROSOFT] = 1
+        proto = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid(*domain) for domain in domains.items()],
+            ir_version=IR_VERSION,
+            producer_name="rill-asr",
+        )
+        helper.set_model_props(proto, metadata)
+        onnx.checker.check_model(proto, full_check=True)
+        return proto
+
+
+def _all_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs within it."""
+    inner = [attribute.g for node in graph.node for attribute in node.attribute]
+    return [*graph.node, *(node for body in inner for node in _all_nodes(body))]

@@ -1,0 +1,131 @@
+"""What is exported: a checkpoint of training, or a model folder that was exported already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from asr.bundle import Bundle
+from asr.decoding.lexicon import TOKENS
+from asr.errors import ExportError
+from asr.nn.encoder import EncoderConfig
+from asr.nn.model import CtcModel
+
+from .layers import GATES, OPERATORS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Weights = dict[str, NDArray[Any]]
+
+HEAD = "phones"
+FACTS = ("version", "language", "license", "data", "search", "endpoint")
+"""Settings that say nothing of the acoustic model's shape."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and what belongs to it.
+
+    Attributes:
+        model: in torch.
+        tokens: name of each token of its head.
+        facts: fields of `asr.bundle.Settings` by name, those of FACTS that are known.
+        graphs: search graphs by name.
+        card: the model card, if there is one.
+        priors: share of each token in the training data; empty if unknown.
+    """
+
+    model: CtcModel
+    tokens: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    graphs: dict[str, Path] = field(default_factory=dict)
+    card: Path | None = None
+    priors: tuple[float, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> Source:
+        """Read a checkpoint, or a model folder.
+
+        Raises:
+            ModelError: when it is neither.
+            ExportError: when the folder's model is not one that this version wrote.
+        """
+        if not path.is_dir():
+            model, metadata = CtcModel.load(path)
+            return cls(model, TOKENS, priors=tuple(metadata.get("priors", ())))
+        bundle = Bundle.open(path)
+        card = path / "README.md"
+        return cls(
+            _restored(bundle),
+            bundle.tokens,
+            {name: getattr(bundle.settings, name) for name in FACTS},
+            {name: bundle.graph(name) for name in bundle.settings.graphs},
+            card if card.is_file() else None,
+        )
+
+
+def _restored(bundle: Bundle) -> CtcModel:
+    """The model in torch, from the weights in `model.onnx`."""
+    path = bundle.file(bundle.settings.model)
+    try:
+        graph = onnx.load(path).graph
+        weights = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+        model = CtcModel(_config(graph, weights, bundle.settings.delay))
+        state = {name: torch.tensor(value) for name, value in _parameters(model, weights).items()}
+        model.load_state_dict(state)
+    except Exception as error:  # whatever protobuf and torch find wrong
+        raise ExportError(
+            f"{path} is no model that `asr export` of this version wrote in ONNX ({error}); export "
+            "from the checkpoint"
+        ) from None
+    return model.eval()
+
+
+def _config(graph: onnx.GraphProto, weights: Weights, lookahead: int) -> EncoderConfig:
+    cells = [node for node in graph.node if node.op_type in OPERATORS.values()]
+    attributes = {attribute.name: attribute.i for attribute in cells[0].attribute}
+    name = {"LSTM": "lstm", "RNN": "rnn", "GRU": "gru"}[cells[0].op_type]
+    if name == "gru" and not attributes["linear_before_reset"]:
+        name = "gru_reset_before"
+    return EncoderConfig(
+        cell=name,
+        hidden=attributes["hidden_size"],
+        layers=len(cells),
+        channels=len(weights["conv1.weight"]),
+        lookahead=lookahead,
+        heads={HEAD: weights["head.weight"].shape[1]},
+    )
+
+
+def _parameters(model: CtcModel, weights: Weights) -> Weights:
+    """Weights by their names in torch."""
+    config = model.encoder.config
+    found: Weights = {name: weights[name] for name in ("mean", "deviation")}
+    found = {name: value[:, 0] for name, value in found.items()}
+    for name in ("conv1", "conv2", "norm"):
+        for part in ("weight", "bias"):
+            found[f"encoder.{name}.{part}"] = weights[f"{name}.{part}"]
+    found[f"encoder.heads.{HEAD}.weight"] = weights["head.weight"].T
+    found[f"encoder.heads.{HEAD}.bias"] = weights["head.bias"]
+    if config.lookahead:
+        taps = [weights[f"lookahead.weight{i}"] for i in range(config.lookahead + 1)]
+        found["encoder.lookahead.weight"] = np.stack(taps, axis=1)[:, None]
+    order = np.argsort(GATES[config.cell])
+    for i in range(config.layers):
+        for part in ("weight", "bias"):
+            found[f"encoder.norms.{i}.{part}"] = weights[f"layer{i}.norm.{part}"]
+        biases = np.split(weights[f"layer{i}.B"][0], 2)
+        rows = (weights[f"layer{i}.W"][0], weights[f"layer{i}.R"][0], *biases)
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        for name, value in zip(names, rows, strict=True):
+            gates = np.split(value, len(order))
+            found[f"encoder.cells.{i}.{name}_l0"] = np.concatenate([gates[k] for k in order])
+    return found

@@ -1,0 +1,177 @@
+"""In 8-bit integers the model hears the same, whatever the cut and whoever is beside."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import asr
+from asr.acoustic import AcousticModel
+from asr.bundle import Bundle
+from asr.errors import DeviceError, ExportError, ModelError
+from asr.export import folder as export_folder
+from asr.export.gate import Gate, measure
+from asr.export.graph import build
+from asr.export.quantise import ZERO, quantise_8_bit, quantise_16_bit
+from asr.export.verify import CUTS, SHIFTED, sound
+from asr.nn.cells import CELLS
+from asr.nn.encoder import EncoderConfig
+from asr.nn.model import FRAME, CtcModel
+from tests.decoding.world import small_graph
+from tests.evaluation.manifest import cut, write
+from tests.models import export_tiny, tiny
+from tests.sound import record
+
+
+def shift(got, want):
+    """Share of the probability that other tokens have, of each frame."""
+    return np.abs(np.exp(got) - np.exp(want)).sum(axis=-1) / 2
+
+
+@pytest.fixture(scope="module", params=[(cell, 2) for cell in CELLS] + [("gru", 0)], ids=str)
+def bundle(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return Bundle.open(export_tiny(folder, tiny(*request.param), int8=True))
+
+
+@pytest.fixture(scope="module")
+def model(bundle):
+    return AcousticModel(bundle)
+
+
+def test_int8_runs_on_a_cpu_and_is_near_fp32(bundle, model):
+    assert model.precision == "int8"
+    fp32 = AcousticModel(bundle, precision="fp32")
+    assert fp32.precision == "fp32"
+    shifts = shift(model.step(sound(3))[0], fp32.step(sound(3))[0])
+    assert 0 < shifts.mean() < SHIFTED
+
+
+@pytest.mark.parametrize("cut", CUTS[1:], ids=len)
+def test_any_cut_equals_the_whole(model, cut):
+    """But for the rounding of floats before them, which may tip an integer."""
+    audio = sound(1)
+    whole, _ = model.step(audio)
+    pieces, state = [], None
+    for frames in np.split(audio, np.cumsum(cut)[:-1] * FRAME, axis=1):
+        log_probs, state = model.step(frames, state)
+        pieces.append(log_probs)
+    assert shift(np.concatenate(pieces, axis=1), whole).mean() < 0.005
+
+
+def test_a_stream_does_not_hear_its_neighbour(model):
+    quiet = 0.01 * sound(1)
+    loud = np.clip(100 * sound(1), -1, 1)
+    alone, _ = model.step(quiet)
+    beside, _ = model.step(np.concatenate([quiet, loud]))
+    assert shift(beside[:1], alone).mean() < 0.005
+
+
+def test_silence_is_heard(model):
+    log_probs, state = model.step(np.zeros((1, 20 * FRAME), np.float32))
+    assert np.isfinite(log_probs).all()
+    assert all(np.isfinite(value).all() for value in state.values())
+
+
+def test_a_stream_may_change_its_precision(bundle, model):
+    fp32 = AcousticModel(bundle, precision="fp32")
+    audio = sound(1)
+    whole, _ = fp32.step(audio)
+    first, state = fp32.step(audio[:, : 25 * FRAME])
+    saved = fp32.state_to_bytes(state)
+    second, _ = model.step(audio[:, 25 * FRAME :], model.state_from_bytes(saved))
+    assert shift(np.concatenate([first, second], axis=1), whole).mean() < SHIFTED
+
+
+def test_a_precision_that_is_not_there_is_named(tmp_path):
+    folder = export_tiny(tmp_path / "tiny", int8=False)
+    assert asr.load(folder, graph=None).acoustic.precision == "fp32"
+    with pytest.raises(ModelError, match="no model in int8"):
+        asr.load(folder, graph=None, precision="int8")
+    with pytest.raises(ModelError, match="no model in int4"):
+        asr.load(folder, graph=None, precision="int4")
+    with pytest.raises(DeviceError, match=r"CUDA|int8"):
+        asr.load(folder, graph=None, precision="int8", device="cuda")
+
+
+def test_a_model_that_ships_is_a_quarter_of_the_size():
+    torch.manual_seed(0)
+    model = CtcModel(EncoderConfig())
+    fp32, int8 = (build(model, "phones", {}, p).ByteSize() for p in ("fp32", "int8"))
+    assert fp32 > 3.5 * int8
+
+
+def test_wrong_weights_are_refused_and_nothing_is_written(tmp_path, monkeypatch):
+    def build_wrong(model, head, properties, precision):
+        proto = build(model, head, properties, precision)
+        for weight in proto.graph.initializer:
+            if precision == "int8" and weight.name.endswith("W.weight"):
+                array = onnx.numpy_helper.to_array(weight)
+                weight.CopyFrom(onnx.numpy_helper.from_array(np.roll(array, 16, 1), weight.name))
+        return proto
+
+    monkeypatch.setattr(export_folder, "build", build_wrong)
+    with pytest.raises(ExportError, match=r"in int8 is .* off torch"):
+        export_tiny(tmp_path / "model", int8=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+matrices = st.tuples(st.integers(1, 20), st.integers(1, 5), st.integers(0, 99)).map(
+    lambda n: np.random.default_rng(n[2]).standard_t(3, n[:2]).astype(np.float32)
+)
+
+
+@given(matrices)
+def test_8_bits_leave_less_error_than_the_largest_weight_would(weight):
+    integers, scale = quantise_8_bit(weight)
+    error = np.square((integers.astype(float) - ZERO) * scale - weight).sum(axis=0)
+    plain = np.abs(weight).max(axis=0) / 127
+    largest = np.square(np.round(weight / plain) * plain - weight).sum(axis=0)
+    np.testing.assert_array_less(error, largest * 1.001 + 1e-9)
+    assert integers.min() >= 1
+
+
+@given(matrices)
+def test_16_bits_are_as_good_as_all(weight):
+    integers, scale = quantise_16_bit(weight)
+    assert np.abs(integers * scale - weight).max() <= np.abs(weight).max() / 32767
+
+
+def test_zeros_stay_zeros():
+    integers, _ = quantise_8_bit(np.zeros((4, 2), np.float32))
+    assert (integers == ZERO).all()
+    assert (quantise_16_bit(np.zeros((4, 2), np.float32))[0] == 0).all()
+
+
+def test_the_gate_lets_two_percent_through():
+    words = np.full(100, 10)
+    fp32 = np.full(100, 2)
+    for more, passes in ((0, True), (4, True), (5, False)):
+        int8 = fp32 + (np.arange(100) < more)
+        gate = Gate(words, np.stack([fp32, int8], axis=1))
+        low, high = gate.interval
+        assert gate.rise == pytest.approx(more / 200)
+        assert low <= gate.rise <= high
+        if passes:
+            gate.check()
+        else:
+            with pytest.raises(ExportError, match=r"20.00% in fp32 and 20.50% in int8, \+2.5%"):
+                gate.check()
+
+
+def test_the_gate_hears_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small_graph().save(tmp_path / "graph")
+    folder = export_tiny(tmp_path / "tiny", graphs={"dictation": tmp_path / "graph"}, int8=True)
+    clip = record(tmp_path / "clip.wav", sound(1)[0])
+    cuts = [cut(clip, 2.0, text, name=text) for text in ("red bus", "stop")]
+    gate = measure(folder, write(tmp_path / "set.jsonl", *cuts))
+    assert gate.words.tolist() == [2, 1]
+    assert gate.errors.shape == (2, 2)
+
+
+def test_the_gate_needs_words(tmp_path):
+    with pytest.raises(ExportError, match="graph `dictation`"):
+        export_tiny(tmp_path / "tiny", int8=True, dev=tmp_path / "dev.jsonl")

@@ -1,0 +1,60 @@
+"""A model folder is as good a source as the checkpoint it came from."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from asr.decoding.lexicon import TOKENS
+from asr.errors import ExportError, ModelError
+from asr.export.source import Source
+from asr.nn.cells import CELLS
+from tests.models import export_tiny, tiny
+from tests.test_bundle import rewrite
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_a_folder_gives_its_model_back(tmp_path, cell, lookahead):
+    model = tiny(cell, lookahead)
+    folder = export_tiny(tmp_path / "tiny", model, version="7", search={"beam": 9.0})
+    (folder / "README.md").write_text("the card")
+    source = Source.open(folder)
+    assert source.model.encoder.config.cell == cell
+    assert source.tokens == TOKENS
+    assert source.facts["version"] == "7"
+    assert source.facts["search"] == {"beam": 9.0}
+    assert source.card == folder / "README.md"
+    want = model.state_dict()
+    for name, value in source.model.state_dict().items():
+        torch.testing.assert_close(value, want[name], rtol=0, atol=0)
+
+
+def test_a_checkpoint_gives_its_priors(tmp_path):
+    tiny().save(tmp_path / "model.pt", priors=[0.5, 0.5])
+    source = Source.open(tmp_path / "model.pt")
+    assert source.priors == (0.5, 0.5)
+    assert not source.facts
+
+
+def test_a_model_of_another_make_is_refused(tmp_path):
+    folder = export_tiny(tmp_path / "tiny")
+    proto = onnx.load(folder / "model.onnx")
+    for weight in proto.graph.initializer:
+        if weight.name == "layer1.R":
+            array = onnx.numpy_helper.to_array(weight)
+            weight.CopyFrom(onnx.numpy_helper.from_array(np.tile(array, 2), weight.name))
+    rewrite(folder, "model.onnx", proto.SerializeToString())
+    with pytest.raises(ExportError, match="export from the checkpoint"):
+        Source.open(folder)
+    ort = export_tiny(tmp_path / "ort", ort=True)
+    with pytest.raises(ExportError, match=r"model\.ort is no model"):
+        Source.open(ort)
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ModelError):
+        Source.open(tmp_path)
+    (tmp_path / "file").write_text("nothing")
+    with pytest.raises(ModelError):
+        Source.open(tmp_path / "file")
