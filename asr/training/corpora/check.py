@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import av
@@ -46,8 +45,8 @@ def checked(name: str, entries: Entries) -> Iterator[MonoCut | Skipped]:
             seen.add(entry.id)
             unique.append(entry)
     console = Console(stderr=True)
-    with _Damage() as damage, ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(lambda entry: _check(entry, damage), unique)
+    with _Damage() as damage, ThreadPool() as pool:
+        work = pool.imap(lambda entry: _check(entry, damage), unique, chunksize=16)
         yield from track(work, name, len(unique), console=console, disable=not console.is_terminal)
 
 
