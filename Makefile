@@ -24,8 +24,8 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev  ## The figures of BENCHMARKS.md.
-	$(BIN)/python scripts/benchmark.py $(MODEL) $(SPEECH)
 	$(BIN)/asr prepare shards $(SPEECH) -o data
+	$(BIN)/asr bench $(MODEL) data/dev.jsonl.gz --clips 75 --beside sherpa-onnx,pocketsphinx
 	$(BIN)/asr eval $(MODEL) data/dev.jsonl.gz --jobs 2
 
 system:
@@ -42,12 +42,12 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/runtime: .venv/python pyproject.toml
+.venv/runtime: .venv/python pyproject.toml setup.py asr/decoding/_passing.c
 	@echo "installing Rill into .venv, about 300 MB"
 	@$(PIP) --editable .
 	@touch $@
 
-.venv/dev: .venv/python pyproject.toml
+.venv/dev: .venv/python pyproject.toml setup.py asr/decoding/_passing.c | system
 	@echo "installing what the tests need into .venv, about 5 GB"
 	@$(PIP) --editable ".[dev]" $(TORCH)
 	@touch $@ .venv/runtime

@@ -13,15 +13,29 @@ print(stream.flush())
 from asr.endpoint import EndpointRules
 from asr.errors import AsrError
 from asr.recognizer import Recognizer, Stream, load
-from asr.results import Event, Final, Partial, Segment, SpeechEnd, SpeechStart, Word
+from asr.results import (
+    Alternative,
+    Event,
+    Final,
+    Match,
+    Partial,
+    Rejected,
+    Segment,
+    SpeechEnd,
+    SpeechStart,
+    Word,
+)
 
 __all__ = [
+    "Alternative",
     "AsrError",
     "EndpointRules",
     "Event",
     "Final",
+    "Match",
     "Partial",
     "Recognizer",
+    "Rejected",
     "Segment",
     "SpeechEnd",
     "SpeechStart",

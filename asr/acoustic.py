@@ -12,6 +12,7 @@ import onnxruntime
 
 from asr.bundle import MEND
 from asr.errors import DeviceError, ModelError
+from asr.memory import release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,7 @@ class AcousticModel:
         self._shapes = bundle.settings.states
         self._outputs = ["log_probs", *(f"next_{name}" for name in self._shapes)]
         self._check()
+        release()
 
     def _check(self) -> None:
         """That inputs and outputs are those that the settings promise."""

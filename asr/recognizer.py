@@ -6,7 +6,10 @@ import io
 import json
 import math
 import zipfile
-from dataclasses import asdict, dataclass
+from collections import ChainMap
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +20,27 @@ from asr.endpoint import Endpointer, EndpointRules, Quiet
 from asr.errors import ModelError, UsageError
 from asr.results import Event, Final, Partial, Segment
 from asr.segmenter import Segmenter, SegmentState
+from asr.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from asr.acoustic import State
     from asr.audio import Resampler
+    from asr.decoding.grammar import Grammar
     from asr.decoding.hypothesis import Search
+    from asr.decoding.lexicon import Pronunciation
+    from asr.decoding.phrases import Phrase
+    from asr.decoding.search import SearchOptions
+
+    Said = Mapping[str, tuple[Pronunciation, ...]]
 
 BLOCK = 250
 """Frames that go through the model at once when more is pushed; 10 s."""
+GRAMMAR_BEAM = 20.0
+"""A grammar leaves few ways, so that a beam costs little that loses no sentence."""
 
 
 def load(
@@ -37,7 +48,7 @@ def load(
     *,
     device: str = "cpu",
     precision: str | None = None,
-    graph: str | None = "dictation",
+    graph: str | Path | None = "dictation",
     progress: Callable[[float], None] = lambda _: None,
 ) -> Recognizer:
     """Load a model folder.
@@ -47,7 +58,8 @@ def load(
         device: `cpu`, `cuda`, or `auto` for cuda where there is one.
         precision: `fp32` or `int8`; None for int8 on a CPU if the folder has it. The recogniser's
             `acoustic.precision` says which it is.
-        graph: name of the search graph in the folder; None for the bare tokens of the model.
+        graph: name of the search graph in the folder, or the file of another; None for the bare
+            tokens of the model, or if there are grammars only.
         progress: called with the share done, in [0, 1], while a graph is unpacked into the cache;
             that happens when it is used for the first time.
 
@@ -61,19 +73,25 @@ def load(
     except (TypeError, UsageError) as error:
         raise ModelError(f"{path} has wrong endpoint rules: {error}") from None
     acoustic = AcousticModel(bundle, device=device, precision=precision)
+    options = _search_options(bundle)
     if graph is None:
         from asr.decoding.greedy import GreedySearch
 
-        return Recognizer(bundle, acoustic, GreedySearch(bundle.tokens))
+        return Recognizer(bundle, acoustic, GreedySearch(bundle.tokens), options)
     from asr.decoding.graph import Graph
-    from asr.decoding.search import GraphSearch, SearchOptions
+    from asr.decoding.search import GraphSearch
+
+    file = graph if isinstance(graph, Path) else bundle.graph(graph)
+    return Recognizer(bundle, acoustic, GraphSearch(Graph.load(file, progress), options), options)
+
+
+def _search_options(bundle: Bundle) -> SearchOptions:
+    from asr.decoding.search import SearchOptions
 
     try:
-        options = SearchOptions(**bundle.settings.search)
+        return SearchOptions(**bundle.settings.search)
     except (TypeError, UsageError) as error:
-        raise ModelError(f"{path} has wrong settings of the search: {error}") from None
-    loaded = Graph.load(bundle.graph(graph), progress)
-    return Recognizer(bundle, acoustic, GraphSearch(loaded, options))
+        raise ModelError(f"{bundle.path} has wrong settings of the search: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -83,45 +101,145 @@ class Recognizer:
     Attributes:
         bundle: the model folder.
         acoustic: audio to log-probabilities.
-        search: log-probabilities to words.
+        search: log-probabilities to words, where nothing else is asked for.
+        options: of searches in other graphs.
     """
 
     bundle: Bundle
     acoustic: AcousticModel
     search: Search[Any]
+    options: SearchOptions
 
-    def stream(self, endpoint: EndpointRules | None = None) -> Stream:
+    def stream(
+        self,
+        endpoint: EndpointRules | None = None,
+        *,
+        grammar: Grammar | None = None,
+        phrases: Sequence[Phrase] = (),
+        nbest: int = 1,
+    ) -> Stream:
         """Begin a stream.
 
         Args:
             endpoint: when a segment ends; the model's own rules if None.
-        """
-        return Stream(self, endpoint or EndpointRules(**self.bundle.settings.endpoint))
+            grammar: what alone may be said; anything if None.
+            phrases: what is likelier to be said than the model's graph, or the grammar, has it.
+            nbest: how many hypotheses a segment carries as its alternatives, if more than one.
 
-    def transcribe(self, path: str | Path) -> list[Segment]:
-        """The segments of an audio file of any format.
+        Raises:
+            GraphError: when a phrase is wrong.
+            UsageError: when the recogniser has no graph for phrases or alternatives.
+        """
+        rules = endpoint or EndpointRules(**self.bundle.settings.endpoint)
+        return Stream(self, rules, self.task(grammar, phrases, nbest))
+
+    def task(self, grammar: Grammar | None, phrases: Sequence[Phrase], nbest: int) -> Task:
+        """What a stream listens for; see `stream`."""
+        from asr.decoding.search import GraphSearch
+
+        search: Search[Any] = self.search
+        if grammar is not None:
+            search = GraphSearch(grammar.searched, replace(self.options, beam=GRAMMAR_BEAM))
+        if phrases or nbest > 1:
+            if not isinstance(search, GraphSearch):
+                raise UsageError("phrases and alternatives need a graph: load the model with one")
+            if phrases:
+                from asr.decoding.phrases import with_phrases
+
+                search = GraphSearch(with_phrases(search.graph, phrases), search.options)
+        return Task(search, grammar, tuple(phrases), nbest)
+
+    @cached_property
+    def lexicon(self) -> Said:
+        """How the words are said that the model's graph knows."""
+        from asr.decoding.grammar import Known
+        from asr.decoding.search import GraphSearch
+
+        return Known(self.search.graph.vocabulary) if isinstance(self.search, GraphSearch) else {}
+
+    def _said(self, lexicon: Said | None) -> Said:
+        """A lexicon, and behind it the model's own."""
+        own: Any = self.lexicon
+        return ChainMap(dict(lexicon or {}), own)
+
+    def grammar(self, path: str | Path, lexicon: Said | None = None) -> Grammar:
+        """Compile a grammar in JSGF.
+
+        Args:
+            path: the grammar.
+            lexicon: how words are said; others are as the model's graph has them, if it does.
+
+        Raises:
+            GraphError: when something is wrong with it, with line and column.
+        """
+        from asr.decoding.grammar import Grammar
+
+        return Grammar.load(Path(path), self._said(lexicon))
+
+    def word_list(self, phrases: Iterable[str], lexicon: Said | None = None) -> Grammar:
+        """Compile a grammar of words or phrases any of which may be said.
+
+        Args:
+            phrases: they.
+            lexicon: see `grammar`.
+
+        Raises:
+            GraphError: when one of them cannot be said.
+        """
+        from asr.decoding.grammar import Grammar
+
+        return Grammar.phrases(phrases, self._said(lexicon))
+
+    def transcribe(
+        self,
+        path: str | Path,
+        *,
+        grammar: Grammar | None = None,
+        phrases: Sequence[Phrase] = (),
+        nbest: int = 1,
+    ) -> list[Segment]:
+        """The segments of an audio file of any format, without those that a grammar rejects.
+
+        Args:
+            path: the file.
+            grammar: see `stream`.
+            phrases: see `stream`.
+            nbest: see `stream`.
 
         Raises:
             AudioError: when it cannot be read.
         """
-        return [event.segment for event in self.events(path) if isinstance(event, Final)]
+        events = self.events(path, grammar=grammar, phrases=phrases, nbest=nbest)
+        return [event.segment for event in events if isinstance(event, Final)]
 
-    def events(self, path: str | Path) -> Iterator[Event]:
-        """The events of an audio file, as they come."""
+    def events(
+        self,
+        path: str | Path,
+        *,
+        grammar: Grammar | None = None,
+        phrases: Sequence[Phrase] = (),
+        nbest: int = 1,
+    ) -> Iterator[Event]:
+        """The events of an audio file, as they come; see `transcribe`."""
         from asr.audio import read
 
-        stream = self.stream()
+        stream = self.stream(grammar=grammar, phrases=phrases, nbest=nbest)
         for block in read(path, self.bundle.settings.sample_rate):
             yield from stream.push(block, self.bundle.settings.sample_rate)
         yield from stream.flush()
 
-    def restore(self, snapshot: bytes) -> Stream:
+    def restore(self, snapshot: bytes, grammars: Iterable[Grammar] = ()) -> Stream:
         """Take up a stream that `Stream.snapshot` saved, in this or another process.
+
+        Args:
+            snapshot: the stream.
+            grammars: among them those that it was using.
 
         Raises:
             ModelError: when the snapshot is damaged, or of another model.
+            UsageError: when a grammar is not there that it was using.
         """
-        return Stream.from_snapshot(self, snapshot)
+        return Stream.from_snapshot(self, snapshot, grammars)
 
 
 class Stream:
@@ -131,8 +249,8 @@ class Stream:
     come. The finals do not depend on how the audio was cut.
     """
 
-    def __init__(self, recognizer: Recognizer, rules: EndpointRules) -> None:
-        self._recognizer, self._rules = recognizer, rules
+    def __init__(self, recognizer: Recognizer, rules: EndpointRules, task: Task) -> None:
+        self._recognizer, self._rules, self._task = recognizer, rules, task
         self._bundle = recognizer.bundle
         self._resampler: Resampler | None = None
         self._begin(0)
@@ -150,6 +268,25 @@ class Stream:
     def time(self) -> float:
         """Seconds of audio that were pushed."""
         return self._samples / self._bundle.settings.sample_rate
+
+    def use(self, *, grammar: Grammar | None = None, phrases: Sequence[Phrase] = ()) -> None:
+        """Listen for something else from now on.
+
+        A segment in which something was said already goes on as it was begun. What is changed is
+        all of it: without a grammar it is the model's own graph that counts again.
+
+        Args:
+            grammar: see `Recognizer.stream`.
+            phrases: see `Recognizer.stream`.
+
+        Raises:
+            GraphError: when a phrase is wrong.
+        """
+        self._task = self._recognizer.task(grammar, phrases, self._task.nbest)
+        segment = self._segment
+        if segment is not None and segment.search is not None and not segment.quiet.spoke:
+            known = replace(segment, task=self._task)
+            self._segment = self._segmenter.resumed(segment.search.log_probs, known)
 
     def push(self, samples: ArrayLike, rate: int) -> list[Event]:
         """Go on by some audio.
@@ -196,7 +333,7 @@ class Stream:
     def _segmenter(self) -> Segmenter:
         origin = self._origin / self._bundle.settings.sample_rate
         endpointer = Endpointer(self._rules, self._bundle.frame_seconds)
-        return Segmenter(self._recognizer.search, endpointer, origin, self._end)
+        return Segmenter(self._task, endpointer, origin, self._end)
 
     def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
         """Send audio at the model's rate through all stages."""
@@ -217,16 +354,19 @@ class Stream:
     def snapshot(self) -> bytes:
         """All that the stream knows, for `Recognizer.restore`; it is not changed by this.
 
-        The search is not saved but what it has read: at most the longest segment.
+        The search is not saved but what it has read: at most the longest segment. Of a grammar
+        there is only what tells it from others.
         """
-        segment = self._segment or SegmentState()
+        segment = self._segment or SegmentState(self._task)
         facts = {
             "model": self._bundle.identity,
             "rules": asdict(self._rules),
+            "task": _task_facts(self._task),
             "samples": self._samples,
             "origin": self._origin,
             "lead_in": self._lead_in,
             "resampler": self._resampler and [self._resampler.rate_in, *self._resampler.position],
+            "segment_task": _task_facts(segment.task),
             "begin": segment.begin,
             "quiet": asdict(segment.quiet),
             "shown": segment.shown and asdict(segment.shown),
@@ -247,7 +387,9 @@ class Stream:
         return file.getvalue()
 
     @classmethod
-    def from_snapshot(cls, recognizer: Recognizer, snapshot: bytes) -> Stream:
+    def from_snapshot(
+        cls, recognizer: Recognizer, snapshot: bytes, grammars: Iterable[Grammar]
+    ) -> Stream:
         """See `Recognizer.restore`."""
         from asr.audio import Resampler
 
@@ -259,7 +401,9 @@ class Stream:
                 raise ModelError(
                     f"the snapshot is of model {facts['model']}, this is {bundle.identity}"
                 )
-            stream = cls(recognizer, EndpointRules(**facts["rules"]))
+            known = {grammar.digest: grammar for grammar in grammars}
+            task = _task(recognizer, facts["task"], known)
+            stream = cls(recognizer, EndpointRules(**facts["rules"]), task)
             stream._samples, stream._origin = facts["samples"], facts["origin"]
             stream._lead_in, stream._pending = facts["lead_in"], arrays["pending"]
             if facts["resampler"]:
@@ -273,11 +417,37 @@ class Stream:
                 )
             if "log_probs" in arrays:
                 shown = facts["shown"] and Partial(**facts["shown"])
-                known = SegmentState(facts["begin"], Quiet(**facts["quiet"]), shown=shown)
-                stream._segment = stream._segmenter.resumed(arrays["log_probs"], known)
+                if facts["segment_task"] != facts["task"]:
+                    task = _task(recognizer, facts["segment_task"], known)
+                begun = SegmentState(task, facts["begin"], Quiet(**facts["quiet"]), shown=shown)
+                stream._segment = stream._segmenter.resumed(arrays["log_probs"], begun)
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(f"the snapshot is damaged: {error}") from error
         return stream
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    return {
+        "grammar": task.grammar and [task.grammar.name, task.grammar.digest],
+        "phrases": [[phrase.text, phrase.boost] for phrase in task.phrases],
+        "nbest": task.nbest,
+    }
+
+
+def _task(recognizer: Recognizer, facts: dict[str, Any], known: dict[str, Grammar]) -> Task:
+    from asr.decoding.phrases import Phrase
+
+    grammar = None
+    if facts["grammar"]:
+        name, digest = facts["grammar"]
+        grammar = known.get(digest)
+        if grammar is None:
+            raise UsageError(
+                f"the snapshot is of a stream with a grammar {name!r} that is not among the "
+                f"{len(known)} given, or it is another version of it: give `restore` the same"
+            )
+    phrases = [Phrase(*phrase) for phrase in facts["phrases"]]
+    return recognizer.task(grammar, phrases, facts["nbest"])
 
 
 def _without_partials(events: list[Event]) -> list[Event]:

@@ -16,7 +16,8 @@ class Word:
         text: the word as the lexicon spells it.
         start: seconds from the stream's first sample.
         end: seconds, later than `start`.
-        confidence: geometric mean of the posteriors of the word's tokens, in [0, 1].
+        confidence: how likely the word is right, in [0, 1], if the model has weights for that (see
+            docs/confidence.md); else the geometric mean of the posteriors of its tokens.
     """
 
     text: str
@@ -26,14 +27,63 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """What was said and what it means, if it follows a grammar.
+
+    Attributes:
+        words: what was said.
+        rule: the public rule that it follows; None if that is not decided yet.
+        intent: what a tag `{intent=...}` says, else the rule.
+        slots: what tags `{name=value}` say; of several with one name the last counts.
+        tags: the other tags, in the order in which they were come by.
+    """
+
+    words: tuple[str, ...]
+    rule: str | None
+    intent: str | None
+    slots: dict[str, str]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Words that could have been said instead.
+
+    Attributes:
+        text: the words, joined by spaces.
+        score: how much likelier it is than the best, in nats, as the search weighs it: 0 or less.
+        words: each with its times.
+        match: what they mean, if there is a grammar.
+    """
+
+    text: str
+    score: float
+    words: tuple[Word, ...]
+    match: Match | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
-    """The words between two endpoints; `text` is theirs, joined by spaces."""
+    """The words between two endpoints.
+
+    Attributes:
+        text: the words, joined by spaces.
+        start: seconds from the stream's first sample, where the first word begins.
+        end: the same, where the last word ends.
+        confidence: in [0, 1]: the mean of the words'; with a grammar, how likely the sentence was
+            said, and not something that the grammar does not allow.
+        words: each with its times.
+        alternatives: the likeliest hypotheses, of which this is the first, if they were asked for.
+        match: what was meant, if there is a grammar.
+    """
 
     text: str
     start: float
     end: float
     confidence: float
     words: tuple[Word, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    match: Match | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +116,21 @@ class Final:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A segment that is over, in which nothing was said that the grammar allows.
+
+    Attributes:
+        segment: what came nearest to it; without `match` if that is no whole sentence.
+    """
+
+    segment: Segment
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechEnd:
     """The speaker fell silent; the last word ended at `time` seconds."""
 
     time: float
 
 
-Event = SpeechStart | Partial | Final | SpeechEnd
+Event = SpeechStart | Partial | Final | Rejected | SpeechEnd

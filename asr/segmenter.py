@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.endpoint import Endpointer, Quiet
-from asr.results import Event, Final, Partial, Segment, SpeechEnd, SpeechStart, Word
+from asr.results import (
+    Alternative,
+    Event,
+    Final,
+    Partial,
+    Rejected,
+    Segment,
+    SpeechEnd,
+    SpeechStart,
+    Word,
+)
+from asr.task import Task, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.hypothesis import DecodedWord, Search, Words
+    from asr.decoding.hypothesis import DecodedWord, Words
+    from asr.decoding.nbest import Hypothesis
 
 LOOK = 8
 """Frames between two looks at what is stable."""
@@ -27,6 +39,7 @@ class SegmentState:
     """A segment as far as it has been heard; frames of words count from its beginning.
 
     Attributes:
+        task: what is listened for in it.
         begin: its first frame, counted from the first frame of the stream.
         quiet: how it has sounded.
         search: state of the search; None before its first frame.
@@ -35,6 +48,7 @@ class SegmentState:
         shown: the last partial; None before the first word.
     """
 
+    task: Task
     begin: int = 0
     quiet: Quiet = field(default_factory=Quiet)
     search: Any = None
@@ -51,13 +65,13 @@ class Segmenter:
     of the segment, so that the cut of the stream has no part in it.
 
     Attributes:
-        search: log-probabilities to words.
+        task: what is listened for in segments that begin.
         endpointer: when a segment ends.
         origin: time of the stream's first frame, in seconds.
         end: time at which the stream ends, in seconds, when it is known; no word ends later.
     """
 
-    search: Search[Any]
+    task: Task
     endpointer: Endpointer
     origin: float = 0.0
     end: float = math.inf
@@ -74,7 +88,7 @@ class Segmenter:
         Returns:
             what came of them, at most one Partial and that as the last; and the next state.
         """
-        state = state or SegmentState()
+        state = state or SegmentState(self.task)
         events: list[Event] = []
         while len(log_probs):
             count, reason, quiet = self.endpointer.step(log_probs, state.quiet)
@@ -83,15 +97,15 @@ class Segmenter:
             if reason is None:
                 break
             heard = state.search.log_probs
-            if reason == "longest" and state.stable:
-                state = replace(state, words=state.words[: state.stable])
-                resume = state.words[-1].end
+            if reason == "longest" and state.stable and not state.task.grammar:
+                verdict = Verdict(state.task.search.finish(state.search)[: state.stable])
+                resume = verdict.words[-1].end
             else:
-                state = self._finished(state)
+                verdict = state.task.read(state.search, state.words)
                 resume = len(heard) - min(PRE_ROLL, quiet.silent // 2)
-            events += self._final(state)
+            events += self._over(verdict, state)
             log_probs = np.concatenate([heard[resume:], log_probs])
-            state = SegmentState(state.begin + resume)
+            state = SegmentState(self.task, state.begin + resume)
         partial, state = self._partial(state)
         return events + partial, state
 
@@ -99,11 +113,11 @@ class Segmenter:
         """End the segment here; the next one has to begin with no state."""
         if state is None or state.search is None:
             return []
-        return self._final(self._finished(state))
+        return self._over(state.task.read(state.search, state.words), state)
 
     def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
-        """Make a state, known by begin, quiet and shown, from the segment's frames [T, V]."""
-        heard = self._read(log_probs, SegmentState(state.begin))
+        """Make a state, known by task, begin, quiet and shown, from the segment's frames [T, V]."""
+        heard = self._read(log_probs, SegmentState(state.task, state.begin))
         return replace(heard, quiet=state.quiet, shown=state.shown)
 
     def _read(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
@@ -112,15 +126,12 @@ class Segmenter:
         begin = 0
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
-            words, search = self.search.step(log_probs[begin:end], state.search)
+            words, search = state.task.search.step(log_probs[begin:end], state.search)
             state = replace(state, search=search, words=words)
             if (frames + end) % LOOK == 0:
-                state = replace(state, stable=self.search.stable(search))
+                state = replace(state, stable=state.task.search.stable(search))
             begin = end
         return state
-
-    def _finished(self, state: SegmentState) -> SegmentState:
-        return replace(state, words=self.search.finish(state.search))
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
         partial = Partial(
@@ -137,15 +148,40 @@ class Segmenter:
             return [], state
         return [partial], replace(state, shown=partial)
 
-    def _final(self, state: SegmentState) -> list[Event]:
-        if not state.words:
+    def _over(self, verdict: Verdict, state: SegmentState) -> list[Event]:
+        """The events at the end of a segment."""
+        if not verdict.words:
             return [] if state.shown is None else [SpeechEnd(self._time(state, state.quiet.frames))]
-        words = tuple(self._word(word, state) for word in state.words)
-        start, end = words[0].start, words[-1].end
-        confidence = sum(word.confidence for word in words) / len(words)
-        segment = Segment(" ".join(word.text for word in words), start, end, confidence, words)
-        started: list[Event] = [SpeechStart(start)] if state.shown is None else []
-        return [*started, Final(segment), SpeechEnd(end)]
+        segment = self._segment(verdict, state)
+        started: list[Event] = [SpeechStart(segment.start)] if state.shown is None else []
+        result = Final(segment) if verdict.accepted else Rejected(segment)
+        return [*started, result, SpeechEnd(segment.end)]
+
+    def _segment(self, verdict: Verdict, state: SegmentState) -> Segment:
+        words = tuple(self._word(word, state) for word in verdict.words)
+        confidence = verdict.confidence
+        if confidence is None:
+            confidence = sum(word.confidence for word in words) / len(words)
+        return Segment(
+            " ".join(word.text for word in words),
+            words[0].start,
+            words[-1].end,
+            confidence,
+            words,
+            tuple(self._alternative(each, verdict, state) for each in verdict.alternatives),
+            verdict.match,
+        )
+
+    def _alternative(
+        self, hypothesis: Hypothesis, verdict: Verdict, state: SegmentState
+    ) -> Alternative:
+        grammar = state.task.grammar
+        return Alternative(
+            " ".join(word.text for word in hypothesis.words),
+            hypothesis.score - verdict.alternatives[0].score,
+            tuple(self._word(word, state) for word in hypothesis.words),
+            grammar.match(hypothesis.labels) if grammar else None,
+        )
 
     def _word(self, word: DecodedWord, state: SegmentState) -> Word:
         end = min(self._time(state, word.end), round(self.end, 3))

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from asr.results import Final
+from asr.results import Final, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from asr.results import Event, Segment, Word
+    from asr.results import Alternative, Event, Match, Segment, Word
 
 LINE, LINES = 42, 2
 """Characters of a subtitle's line, and its lines, as most style guides for subtitles have it."""
@@ -25,13 +25,24 @@ LONGEST, SHORTEST = 7.0, 1.0
 PAUSE = 0.8
 """Seconds of silence between two words that end a subtitle."""
 
+REJECTED = "[rejected]"
+"""What stands in text where a grammar allows nothing that was said."""
+
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in a recording: its name, and its segments in the order of time."""
+    """What was said in a recording: its name, and its segments in the order of time.
+
+    Those that a grammar rejected are among them.
+    """
 
     name: str
-    segments: Iterable[Segment]
+    segments: Iterable[Segment | Rejected]
+
+    @property
+    def accepted(self) -> Iterator[Segment]:
+        """The segments without those that were rejected."""
+        return (segment for segment in self.segments if not isinstance(segment, Rejected))
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Text(Writer):
     def pieces(self, transcript: Transcript) -> Iterator[str]:
         """See `Writer`."""
         for segment in transcript.segments:
-            yield f"{segment.text}\n"
+            yield f"{REJECTED if isinstance(segment, Rejected) else segment.text}\n"
 
 
 class SubRip(Writer):
@@ -63,7 +74,7 @@ class SubRip(Writer):
 
     def pieces(self, transcript: Transcript) -> Iterator[str]:
         """See `Writer`."""
-        for number, cue in enumerate(cues(transcript.segments), start=1):
+        for number, cue in enumerate(cues(transcript.accepted), start=1):
             times = f"{clock(cue.start, ',')} --> {clock(cue.end, ',')}"
             text = "\n".join(" ".join(word.text for word in line) for line in cue.lines)
             yield f"{number}\n{times}\n{text}\n\n"
@@ -75,7 +86,7 @@ class WebVtt(Writer):
     def pieces(self, transcript: Transcript) -> Iterator[str]:
         """See `Writer`."""
         yield "WEBVTT\n\n"
-        for cue in cues(transcript.segments):
+        for cue in cues(transcript.accepted):
             text = "\n".join(" ".join(self._word(word, cue) for word in line) for line in cue.lines)
             yield f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{text}\n\n"
 
@@ -91,7 +102,7 @@ class Tsv(Writer):
     def pieces(self, transcript: Transcript) -> Iterator[str]:
         """See `Writer`."""
         yield "start\tend\ttext\n"
-        for segment in transcript.segments:
+        for segment in transcript.accepted:
             for row in segment.words if self.words else (segment,):
                 yield f"{row.start * 1000:.0f}\t{row.end * 1000:.0f}\t{row.text}\n"
 
@@ -104,7 +115,7 @@ class Json(Writer):
         listed = list(transcript.segments)
         talk = {
             "name": transcript.name,
-            "text": " ".join(segment.text for segment in listed),
+            "text": " ".join(each.text for each in listed if not isinstance(each, Rejected)),
             "segments": [_facts(segment, self.words) for segment in listed],
         }
         yield json.dumps(talk, ensure_ascii=False, indent=2) + "\n"
@@ -116,7 +127,7 @@ class Ctm(Writer):
     def pieces(self, transcript: Transcript) -> Iterator[str]:
         """See `Writer`."""
         recording = "_".join(transcript.name.split())
-        for word in chain.from_iterable(segment.words for segment in transcript.segments):
+        for word in chain.from_iterable(segment.words for segment in transcript.accepted):
             length = word.end - word.start
             yield f"{recording} 1 {word.start:.2f} {length:.2f} {word.text} {word.confidence:.2f}\n"
 
@@ -188,20 +199,42 @@ def event_json(event: Event) -> str:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
     if isinstance(event, Final):
         facts = _facts(event.segment, words=True)
+    elif isinstance(event, Rejected):
+        facts = _span(event.segment)
     else:
         facts = {**asdict(event), "time": round(event.time, 3)}
     return json.dumps({"type": kind, **facts}, ensure_ascii=False)
 
 
-def _facts(segment: Segment, words: bool) -> dict[str, object]:
-    listed = {"words": [_rounded(word) for word in segment.words]} if words else {}
-    return {**_rounded(segment), **listed}
+def meaning(match: Match) -> dict[str, object]:
+    """What a sentence of a grammar means, for JSON; only what there is."""
+    tags = {"tags": list(match.tags)} if match.tags else {}
+    return {"intent": match.intent, "slots": match.slots, **tags}
 
 
-def _rounded(span: Segment | Word) -> dict[str, object]:
+def _facts(segment: Segment | Rejected, words: bool) -> dict[str, object]:
+    if isinstance(segment, Rejected):
+        return {**_span(segment.segment), "rejected": True}
+    facts = {**_span(segment), "text": segment.text}
+    if segment.match:
+        facts |= meaning(segment.match)
+    if segment.alternatives:
+        facts["alternatives"] = [_alternative(each) for each in segment.alternatives]
+    return {**facts, **_listed(segment.words)} if words else facts
+
+
+def _alternative(alternative: Alternative) -> dict[str, object]:
+    match = meaning(alternative.match) if alternative.match else {}
+    return {"text": alternative.text, "score": round(alternative.score, 2), **match}
+
+
+def _listed(words: Iterable[Word]) -> dict[str, object]:
+    return {"words": [{**_span(word), "text": word.text} for word in words]}
+
+
+def _span(span: Segment | Word) -> dict[str, object]:
     return {
         "start": round(span.start, 3),
         "end": round(span.end, 3),
         "confidence": round(span.confidence, 3),
-        "text": span.text,
     }

@@ -9,6 +9,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from .half import packed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -143,8 +145,9 @@ class GraphBuilder:
                 for name, shape in shapes.items()
             ]
 
+        weights, casts = packed(self.weights.values())
         graph = helper.make_graph(
-            self.nodes, "rill", tensors(inputs), tensors(outputs), list(self.weights.values())
+            [*casts, *self.nodes], "rill", tensors(inputs), tensors(outputs), weights
         )
         domains = {"": OPSET}
         if any(node.domain == MICROSOFT for node in _all_nodes(graph)):

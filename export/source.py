@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 
 from asr.bundle import Bundle
 from asr.decoding.lexicon import TOKENS
@@ -16,6 +15,7 @@ from asr.errors import ExportError
 from asr.nn.encoder import EncoderConfig
 from asr.nn.model import CtcModel
 
+from .half import unpacked
 from .layers import GATES, OPERATORS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _restored(bundle: Bundle) -> CtcModel:
     path = bundle.file(bundle.settings.model)
     try:
         graph = onnx.load(path).graph
-        weights = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+        weights = unpacked(graph.initializer)
         model = CtcModel(_config(graph, weights, bundle.settings.delay))
         state = {name: torch.tensor(value) for name, value in _parameters(model, weights).items()}
         model.load_state_dict(state)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages of the tests: a sound system to play into the microphone of, a
-# pronouncer, and what KenLM is built with. Says what to install where it may not.
+# pronouncer, what KenLM is built with, a browser, and npm for what runs in it. Says what to install
+# where it may not.
 set -euo pipefail
 
 packages=(
@@ -8,6 +9,8 @@ packages=(
     cmake g++ zlib1g-dev libbz2-dev liblzma-dev
     libboost-program-options-dev libboost-system-dev libboost-thread-dev libboost-test-dev
 )
+command -v chromium > /dev/null || packages+=(chromium)
+command -v npm > /dev/null || packages+=(nodejs npm) # those of nodejs.org are as good
 
 if ! command -v apt-get > /dev/null; then
     echo "no apt-get here; the tests need what Debian calls: ${packages[*]}" >&2

@@ -104,6 +104,13 @@ def test_without_json_the_finals_are_printed(sound: Pulse, old_man: Path) -> Non
     assert output.count("\n") == 1 and "\x1b" not in output
 
 
+def test_only_words_that_are_listed_are_heard(sound: Pulse, old_man: Path) -> None:
+    process = listening(sound, "--words-only", f"stop,{SAID[1]}")
+    sound.play(old_man)
+    process.send_signal(signal.SIGINT)
+    assert finished(process)[0] == f"{SAID[1]}\n"
+
+
 def test_an_unplugged_device_is_told_and_what_it_heard_is_kept(sound: Pulse, old_man: Path) -> None:
     process = listening(sound)
     sound.play(old_man)

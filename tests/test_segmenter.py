@@ -15,6 +15,7 @@ from asr.endpoint import Endpointer, EndpointRules
 from asr.errors import UsageError
 from asr.results import Final, Partial, SpeechEnd, SpeechStart
 from asr.segmenter import LOOK, Segmenter
+from asr.task import Task
 from tests.decoding import world
 from tests.decoding.world import noise, small_graph
 
@@ -31,7 +32,7 @@ def frames(text: str) -> np.ndarray:
 
 
 def segmenter(**rules) -> Segmenter:
-    return Segmenter(GreedySearch(TOKENS), Endpointer(EndpointRules(**rules), FRAME))
+    return Segmenter(Task(GreedySearch(TOKENS)), Endpointer(EndpointRules(**rules), FRAME))
 
 
 def run(stage, pieces):
@@ -115,7 +116,7 @@ def test_any_cut_gives_the_same_finals(text, cuts, silence, longest):
 @given(st.integers(0, 10_000), st.integers(30, 300), st.integers(1, 40), st.sampled_from([5, 100]))
 def test_stable_words_stand_whatever_the_search_hears_later(seed, count, size, beam):
     search = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=beam))
-    stage = Segmenter(search, Endpointer(EndpointRules(silence=0.4, longest=8.0), FRAME))
+    stage = Segmenter(Task(search), Endpointer(EndpointRules(silence=0.4, longest=8.0), FRAME))
     log_probs = noise(count, seed)
     stable = ""
     for step in run(stage, [log_probs[i : i + size] for i in range(0, count, size)]):
@@ -131,7 +132,7 @@ def test_stable_words_stand_whatever_the_search_hears_later(seed, count, size, b
 
 def test_a_word_is_stable_as_soon_as_nothing_else_can_be():
     narrow = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=3.0))
-    stage = Segmenter(narrow, Endpointer(EndpointRules(silence=9), FRAME))
+    stage = Segmenter(Task(narrow), Endpointer(EndpointRules(silence=9), FRAME))
     _, state = stage.step(world.frames("- B AH S - - R EH"))
     assert (state.words[0].text, state.stable) == ("bus", 1)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.results import Final, Partial, Segment, SpeechEnd, SpeechStart, Word
+from asr.results import Final, Partial, Rejected, Segment, SpeechEnd, SpeechStart, Word
 from asr.writers import LINE, LINES, LONGEST, WRITERS, Transcript, clock, event_json
 
 
@@ -153,3 +153,16 @@ def test_a_clock_tells_the_time_to_the_millisecond(time: float) -> None:
 )
 def test_an_event_is_a_line_of_json(event, line: str) -> None:
     assert event_json(event) == line
+
+
+def test_what_was_rejected_is_no_text():
+    no = Segment("turn on", 1.0, 2.0, 0.1, (Word("turn", 1.0, 1.5, 0.5), Word("on", 1.6, 2.0, 0.5)))
+    for suffix in WRITERS:
+        assert "turn" not in written(suffix, [Rejected(no)])
+    assert written("txt", [Rejected(no)]) == "[rejected]\n"
+    assert json.loads(event_json(Rejected(no))) == {
+        "type": "rejected",
+        "start": 1.0,
+        "end": 2.0,
+        "confidence": 0.1,
+    }

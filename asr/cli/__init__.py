@@ -9,10 +9,12 @@ from typing import Annotated, cast
 import typer
 
 import asr
+from asr.cli.bench import bench
 from asr.cli.demo import demo
 from asr.cli.eval import evaluate
 from asr.cli.export import export
 from asr.cli.graph import graph
+from asr.cli.lexicon import lexicon
 from asr.cli.mic import mic
 from asr.cli.prepare import prepare
 from asr.cli.train import train
@@ -29,15 +31,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (transcribe, mic, demo, train, export, graph):
+for command in (transcribe, mic, demo, train, export, graph, bench):
     app.command()(command)
 app.add_typer(prepare)
+app.add_typer(lexicon)
 app.command("eval")(evaluate)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"rill-asr {asr.__version__}")
+        from asr.decoding.passing import COMPILED
+
+        typer.echo(f"rill-asr {asr.__version__}, search in {'C' if COMPILED else 'numpy'}")
         raise typer.Exit
 
 

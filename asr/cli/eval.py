@@ -47,6 +47,12 @@ def evaluate(
         str | None,
         typer.Option(metavar="DB,DB,...", help="Ratios of speech to noise, such as 20,10,5."),
     ] = None,
+    nbest: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100, help="Alternatives of a segment that the oracle chooses from."
+        ),
+    ] = 1,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     json: Annotated[
         Path | None, typer.Option(help="Write all figures and every utterance to this file.")
@@ -66,7 +72,9 @@ def evaluate(
     from asr.evaluation.summary import Evaluation, Summary
     from asr.evaluation.utterances import read_set
 
-    conditions = Conditions(model, graph, aligner or model, chunk_ms / 1000, noise, snrs, jobs)
+    conditions = Conditions(
+        model, graph, aligner or model, chunk_ms / 1000, noise, snrs, jobs, nbest
+    )
     utterances = read_set(manifest)
     count = len(utterances) * (1 + len(snrs))
     results = list(_reported(run(utterances, conditions), count))

@@ -20,6 +20,7 @@ class Runtime(str, Enum):
     RILL = "rill"
     ORT = "ort"
     SHERPA = "sherpa-onnx"
+    WEB = "web"
 
 
 def export(
@@ -30,10 +31,17 @@ def export(
     to: Annotated[
         Runtime,
         typer.Option(
-            help="rill; ort for onnxruntime's own format, for reduced builds of it; or sherpa-onnx."
+            help="rill; ort for onnxruntime's own format, for reduced builds of it; sherpa-onnx; "
+            "or web, a page that recognises speech in the browser."
         ),
     ] = Runtime.RILL,
     int8: Annotated[bool, typer.Option(help="Write the model in 8-bit integers as well.")] = True,
+    half: Annotated[
+        bool,
+        typer.Option(
+            "--half", help="Round the floats to 16 bits and store them so: half the size."
+        ),
+    ] = False,
     gate: Annotated[
         Path | None,
         typer.Option(
@@ -66,15 +74,30 @@ def export(
         float | None,
         typer.Option(help="How much of the tokens' priors is taken off, chosen on dev."),
     ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            help="For web: folder of the unpacked npm package; without it npm gets the package.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does.
 
     What is not given is taken from the model folder, where the source is one.
     """
+    given = {"version": version, "language": language, "license": terms, "data": data}
+    if to is Runtime.WEB:
+        if any((gate, graph, card, half, acoustic_scale, prior_scale, *given.values())) or not int8:
+            raise UsageError("--to web takes a model folder as it is; export that first")
+        _to_web(source, target, onnxruntime_web)
+        return
+    if onnxruntime_web:
+        raise UsageError("--onnxruntime-web goes with --to web")
     from asr.export.source import Source
 
     opened = Source.open(source)
-    given = {"version": version, "language": language, "license": terms, "data": data}
     facts = {**DEFAULTS, **opened.facts, **{name: v for name, v in given.items() if v is not None}}
     facts["search"] = _search(opened, source, acoustic_scale, prior_scale)
     graphs = {**opened.graphs, **({"dictation": graph} if graph else {})}
@@ -84,9 +107,10 @@ def export(
         _to_sherpa(opened, target, graphs.get("dictation"), int8, facts)
         return
     from asr.export.folder import export as write
+    from asr.export.half import halved
 
     report = write(
-        opened.model,
+        halved(opened.model) if half else opened.model,
         opened.tokens,
         target,
         graphs=graphs,
@@ -140,3 +164,12 @@ def _to_sherpa(
     )
     typer.echo(f"{target}: at most {difference:.1e} off torch")
     typer.echo(f"{target}: push {padding(source.model):.2f} s of zeros behind the last sample")
+
+
+def _to_web(source: Path, target: Path, runtime: Path | None) -> None:
+    from asr.export.web import export as write
+
+    report = write(source, target, runtime=runtime)
+    megabytes = report.download / 1e6
+    typer.echo(f"{target}: the model in {report.precision}, {megabytes:.1f} MB to download")
+    typer.echo(f"{target}: see it with python -m http.server --directory {target}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from asr.results import Event, Final, Partial
+from asr.results import Event, Final, Partial, Rejected
+from asr.writers import REJECTED, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,17 +54,25 @@ class LiveText:
     ) -> None:
         """Show what was recognised, the level of the block, and a note beside it."""
         for event in events:
-            if isinstance(event, Final):
+            if isinstance(event, Final | Rejected):
                 self._partial = Text()
-                self._console.print(
-                    event.segment.text, markup=False, soft_wrap=not self._console.is_terminal
-                )
+                self._console.print(_line(event), soft_wrap=not self._console.is_terminal)
             elif isinstance(event, Partial):
                 rest = event.text.removeprefix(event.stable)
                 self._partial = Text.assemble(event.stable, (rest, "dim"))
         if self._console.is_terminal:
             bar = Text(f"{meter(block)} " if block is not None else "", "green")
             self._live.update(Text.assemble(bar, (note, "red"), self._partial), refresh=True)
+
+
+def _line(event: Final | Rejected) -> Text:
+    """The words of a segment, and behind them what they mean if a grammar's tags say that."""
+    if isinstance(event, Rejected):
+        return Text(REJECTED, "dim")
+    match = event.segment.match
+    tagged = match is not None and (match.slots or match.tags)
+    facts = json.dumps(meaning(match), ensure_ascii=False) if match and tagged else ""
+    return Text.assemble(event.segment.text, (f"  {facts}" if facts else "", "dim"))
 
 
 def meter(block: NDArray[np.float32]) -> str:

@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from asr.cli.listening import (
+    Choice,
+    GrammarFile,
+    LanguageModel,
+    LexiconFile,
+    NBest,
+    PhrasesFile,
+    WordsOnly,
+)
 from asr.cli.recognizers import Model, load
 from asr.errors import AsrError
 
@@ -41,6 +50,12 @@ def mic(
     save: Annotated[
         Path | None, typer.Option(metavar="FILE.wav", help="Keep what is heard.")
     ] = None,
+    grammar: GrammarFile = None,
+    words_only: WordsOnly = None,
+    phrases: PhrasesFile = None,
+    lexicon: LexiconFile = None,
+    lm: LanguageModel = None,
+    nbest: NBest = 1,
     model: Model = None,
 ) -> None:
     """Write down what is said into a microphone; Ctrl-C ends it."""
@@ -51,8 +66,10 @@ def mic(
         for each in found:
             typer.echo(each)
         return
+    choice = Choice(grammar, words_only, phrases, lexicon, lm, nbest)
     chosen = choose(found, device)
-    stream = load(model).stream()
+    recognizer = load(model, lm=lm)
+    stream = choice.compiled(recognizer).stream(recognizer)
     with ExitStack() as stack:
         keep = stack.enter_context(saving(save, chosen.rate)) if save else None
         show = _print_json if as_json else stack.enter_context(_live_text())

@@ -44,8 +44,13 @@ def model_folder(chosen: Path | None) -> Path:
     )
 
 
-def load(model: Path | None, device: str = "cpu") -> Recognizer:
+def load(model: Path | None, device: str = "cpu", lm: Path | None = None) -> Recognizer:
     """Load a model; on a terminal a bar shows its first unpacking.
+
+    Args:
+        model: its folder, if one was chosen.
+        device: what it runs on.
+        lm: file of a search graph that takes the place of the model's own.
 
     Raises:
         ModelError: when it is missing or damaged.
@@ -58,12 +63,14 @@ def load(model: Path | None, device: str = "cpu") -> Recognizer:
 
     folder = model_folder(model)
     console = rich.console.Console(stderr=True)
+    graph = lm or "dictation"
     if not console.is_terminal:
-        return asr.load(folder, device=device)
+        return asr.load(folder, device=device, graph=graph)
     with rich.progress.Progress(console=console, transient=True) as bar:
         task = bar.add_task("unpacking the graph, once", total=1, visible=False)
         return asr.load(
             folder,
             device=device,
+            graph=graph,
             progress=lambda share: bar.update(task, completed=share, visible=True),
         )

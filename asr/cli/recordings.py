@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asr
 from asr.errors import AsrError, AudioError, UsageError
-from asr.results import Final, Segment
+from asr.results import Final, Rejected, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from asr.cli.listening import Listening
     from asr.recognizer import Recognizer
 
+    Result = Segment | Rejected
     Advance = Callable[[float], None]
     """Is told how many seconds more have been transcribed."""
 
@@ -82,39 +84,61 @@ class Recording:
             raise AudioError("there are no samples on standard input")
 
 
-def segments(recognizer: Recognizer, recording: Recording, advance: Advance) -> Iterator[Segment]:
+def segments(
+    recognizer: Recognizer, listening: Listening, recording: Recording, advance: Advance
+) -> Iterator[Result]:
     """What is said in a recording, each segment as soon as it is over.
 
     Raises:
         AudioError: when it cannot be read.
     """
     rate = recognizer.bundle.settings.sample_rate
-    stream = recognizer.stream()
+    stream = listening.stream(recognizer)
     for block in recording.blocks(rate):
-        yield from _finals(stream.push(block, rate))
+        yield from _results(stream.push(block, rate))
         advance(len(block) / rate)
-    yield from _finals(stream.flush())
+    yield from _results(stream.flush())
 
 
-def _finals(events: Iterable[object]) -> Iterator[Segment]:
-    return (event.segment for event in events if isinstance(event, Final))
+def _results(events: Iterable[object]) -> Iterator[Result]:
+    for event in events:
+        if isinstance(event, Final):
+            yield event.segment
+        elif isinstance(event, Rejected):
+            yield event
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a process loads to transcribe.
+
+    Attributes:
+        model: folder of the model.
+        device: what the model runs on.
+        lm: file of a search graph that takes the place of the model's own.
+        listening: what to listen for.
+    """
+
+    model: Path
+    device: str
+    lm: Path | None
+    listening: Listening
 
 
 def in_processes(
-    recordings: list[Recording], jobs: int, model: Path, device: str, advance: Advance
-) -> Iterator[Iterator[Segment]]:
+    recordings: list[Recording], jobs: int, worker: Worker, advance: Advance
+) -> Iterator[Iterator[Result]]:
     """Transcribe several recordings at once; the results come in the order of the recordings.
 
     Args:
         recordings: files.
         jobs: number of processes.
-        model: folder of the model, which every process loads.
-        device: what the model runs on.
+        worker: what every process loads.
         advance: is told of progress.
     """
     context = get_context("spawn")
     done, stop = context.Value("d", 0.0), context.Event()
-    pool = ProcessPoolExecutor(jobs, context, _begin_worker, (model, device, done, stop))
+    pool = ProcessPoolExecutor(jobs, context, _begin_worker, (worker, done, stop))
     try:
         futures = [pool.submit(_work, recording) for recording in recordings]
         for future in futures:
@@ -124,7 +148,7 @@ def in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _result(future: Future[list[Segment]], done: Any, advance: Advance) -> Iterator[Segment]:
+def _result(future: Future[list[Result]], done: Any, advance: Advance) -> Iterator[Result]:
     """Wait for a process, and tell of the progress of all of them meanwhile."""
     waiting = True
     while waiting:
@@ -141,18 +165,20 @@ def _result(future: Future[list[Segment]], done: Any, advance: Advance) -> Itera
 
 
 _recognizer: Recognizer
+_listening: Listening
 _done: Any
 _stop: Event
 
 
-def _begin_worker(model: Path, device: str, done: Any, stop: Event) -> None:
-    global _recognizer, _done, _stop
+def _begin_worker(worker: Worker, done: Any, stop: Event) -> None:
+    global _recognizer, _listening, _done, _stop
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _recognizer, _done, _stop = asr.load(model, device=device), done, stop
+    _recognizer = asr.load(worker.model, device=worker.device, graph=worker.lm or "dictation")
+    _listening, _done, _stop = worker.listening, done, stop
 
 
-def _work(recording: Recording) -> list[Segment]:
-    return list(segments(_recognizer, recording, _advance))
+def _work(recording: Recording) -> list[Result]:
+    return list(segments(_recognizer, _listening, recording, _advance))
 
 
 def _advance(seconds: float) -> None:

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.audio import HIGHEST_RATE, LOWEST_RATE
+from asr.cli.listening import (
+    Choice,
+    GrammarFile,
+    LanguageModel,
+    LexiconFile,
+    NBest,
+    PhrasesFile,
+    WordsOnly,
+)
 from asr.cli.recognizers import Model, load
-from asr.cli.recordings import STDIN, Recording, in_processes, progress, segments
+from asr.cli.recordings import STDIN, Recording, Worker, in_processes, progress, segments
 from asr.errors import AsrError, AudioError, UsageError
 from asr.writers import WRITERS, Transcript, Writer
 
@@ -54,6 +63,12 @@ def transcribe(
     words: Annotated[
         bool, typer.Option("--words", help="Give the times of words too, in vtt, tsv and json.")
     ] = False,
+    grammar: GrammarFile = None,
+    words_only: WordsOnly = None,
+    phrases: PhrasesFile = None,
+    lexicon: LexiconFile = None,
+    lm: LanguageModel = None,
+    nbest: NBest = 1,
     model: Model = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for the faster.")] = "cpu",
     jobs: Annotated[
@@ -78,13 +93,16 @@ def transcribe(
     recordings = [Recording(file, rate or RATE) for file in files]
     targets = [_targets(recording, output, names) for recording in recordings]
     _refuse_twice(targets)
-    recognizer = load(model, device)
+    choice = Choice(grammar, words_only, phrases, lexicon, lm, nbest)
+    recognizer = load(model, device, lm)
+    listening = choice.compiled(recognizer)
     jobs = 1 if STDIN in files else min(jobs, len(files))
     with progress(recordings) as advance:
         if jobs > 1:
-            results = in_processes(recordings, jobs, recognizer.bundle.path, device, advance)
+            worker = Worker(recognizer.bundle.path, device, lm, listening)
+            results = in_processes(recordings, jobs, worker, advance)
         else:
-            results = (segments(recognizer, recording, advance) for recording in recordings)
+            results = (segments(recognizer, listening, each, advance) for each in recordings)
         talks = map(Transcript, (recording.name for recording in recordings), results)
         written = [_put(talk, writers, paths) for talk, paths in zip(talks, targets, strict=True)]
     if not all(written):

@@ -16,7 +16,7 @@ import kaldifst
 import numpy as np
 
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import PhoneGraph, Vocabulary, rounded
+from asr.decoding.graph import PhoneGraph, Vocabulary, backed_off, rounded
 from asr.decoding.lexicon import TOKENS, Lexicon
 from asr.errors import GraphError
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 BREAK_OFF = 4.0
 """What it costs at most to end after a word, however unlikely a sentence ends there."""
+
+VARIANT = 3.0
+"""What a pronunciation costs that is not a word's first, in nats: they are said more rarely."""
 
 MARK = len(TOKENS)
 """Input labels from here on keep apart what sounds alike, until the graph is deterministic. The
@@ -55,38 +58,43 @@ def build(lexicon: Lexicon, model: NgramModel) -> PhoneGraph:
     kaldifst.determinize_star(graph, use_log=True)
     graph = kaldifst.StdVectorFst(_to_kaldifst(rounded(_from_kaldifst(graph))))
     kaldifst.minimize_encoded(graph)
-    return PhoneGraph(vocabulary, simplified(_without_marks(_from_kaldifst(graph))))
+    fst = simplified(_without_marks(_from_kaldifst(graph)))
+    return PhoneGraph(vocabulary, fst, backed_off(fst))
 
 
 def _lexicon_fst(vocabulary: Vocabulary) -> kaldifst.StdVectorFst:
     """A loop over all pronunciations, from token ids to labels of words; sorted by word."""
     lines = [f"0 0 {MARK} {len(vocabulary) + 1}"]
     free = 1
-    for word, tokens in _marked(vocabulary):
+    for word, tokens, cost in _marked(vocabulary):
         states = [0, *range(free, free + len(tokens) - 1), 0]
         free += len(tokens) - 1
-        outputs = [word] + [0] * (len(tokens) - 1)
-        lines += map("{} {} {} {}".format, states, states[1:], tokens, outputs)
+        silent = [0] * (len(tokens) - 1)
+        outputs, costs = [word, *silent], [cost, *silent]
+        lines += map("{} {} {} {} {}".format, states, states[1:], tokens, outputs, costs)
     fst = kaldifst.compile("\n".join([*lines, "0", ""]))
     kaldifst.arcsort(fst, sort_type="olabel")
     return fst
 
 
-def _marked(vocabulary: Vocabulary) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Gives each word with each of its pronunciations, and a mark after it where it needs one.
+def _marked(vocabulary: Vocabulary) -> Iterator[tuple[int, tuple[int, ...], float]]:
+    """Gives each word with each of its pronunciations, and what that costs.
 
-    It does where several words sound the same, and where another begins like it.
+    There is a mark after it if several words sound the same, and if another begins like it.
     """
-    said = [(word, way) for word in range(1, len(vocabulary) + 1) for way in vocabulary[word][1]]
-    times = Counter(way for _, way in said)
+    said = [
+        (word, way, VARIANT if place else 0.0)
+        for word in range(1, len(vocabulary) + 1)
+        for place, way in enumerate(vocabulary[word][1])
+    ]
+    times = Counter(way for _, way, _ in said)
     beginnings = {way[:end] for way in times for end in range(1, len(way))}
     used: Counter[tuple[int, ...]] = Counter()
-    for word, way in said:
+    for word, way, cost in said:
         if times[way] > 1 or way in beginnings:
             used[way] += 1
-            yield word, (*way, MARK + used[way])
-        else:
-            yield word, way
+            way = (*way, MARK + used[way])
+        yield word, way, cost
 
 
 def grammar(model: NgramModel) -> Fst:

@@ -96,7 +96,7 @@ def choose_words(
 
     A word that begins with an apostrophe must be in the CMU dictionary; others were quoted.
     """
-    dictionary = cmu_dictionary()
+    dictionary = cmu_dictionary({word for count in counts for word in count if word[0] == "'"})
     mean: dict[str, float] = {}
     for count, weight in zip(counts, weights, strict=True):
         share = weight / max(1, count.total())

@@ -6,11 +6,14 @@ may follow one another are a tree that shares the beginnings of their pronunciat
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,13 +22,14 @@ import numpy as np
 from asr.decoding import jsgf
 from asr.decoding.automaton import MOST_ARCS, automaton
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import PhoneGraph, Vocabulary
+from asr.decoding.graph import Graph, PhoneGraph, Vocabulary
 from asr.decoding.lexicon import TOKENS, WORD, Lexicon
 from asr.decoding.rules import Alternatives, Rule, RuleGrammar, Sequence, Source, Tag, Word
 from asr.errors import GraphError
+from asr.results import Match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from asr.decoding.automaton import Automaton
@@ -38,25 +42,6 @@ NO_LEXICON = Lexicon({})
 
 _SLOT = re.compile(r'([A-Za-z_][\w.-]*)\s*=\s*("?)(.*)\2', re.DOTALL)
 _INTENT = "intent"
-
-
-@dataclass(frozen=True)
-class Match:
-    """What was said and what it means.
-
-    Attributes:
-        words: what was said.
-        rule: the public rule that it follows; None if that is not decided yet.
-        intent: what a tag `{intent=...}` says, else the rule.
-        slots: what tags `{name=value}` say; of several with one name the last counts.
-        tags: the other tags, in the order in which they were come by.
-    """
-
-    words: tuple[str, ...]
-    rule: str | None
-    intent: str | None
-    slots: dict[str, str]
-    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +61,19 @@ class Grammar:
     graph: PhoneGraph = field(repr=False)
     tags: tuple[Tag | str, ...] = field(repr=False)
     rules: tuple[str, ...]
+
+    @cached_property
+    def searched(self) -> Graph:
+        """The graph as the search walks through it."""
+        return Graph.of(self.graph)
+
+    @cached_property
+    def digest(self) -> str:
+        """What grammars that mean the same have in common, and no others."""
+        fst = self.graph.fst
+        parts = (self.graph.vocabulary.text, fst.states, fst.arcs)
+        meaning = repr((fst.start, self.tags, self.rules)).encode()
+        return hashlib.sha256(b"".join([*(part.tobytes() for part in parts), meaning])).hexdigest()
 
     @classmethod
     def load(cls, path: Path, lexicon: Said = NO_LEXICON) -> Grammar:
@@ -148,6 +146,28 @@ class Grammar:
         intent = slots.pop(_INTENT, rule)
         others = tuple(text for text in texts if not _SLOT.fullmatch(text))
         return Match(tuple(words), rule, intent, slots, others)
+
+
+class Known(Mapping[str, tuple["Pronunciation", ...]]):
+    """How the words of a graph's vocabulary are said."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        lines = self._vocabulary.text.tobytes().decode().splitlines()
+        return {line.partition(" ")[0]: label for label, line in enumerate(lines, 1)}
+
+    def __getitem__(self, word: str) -> tuple[Pronunciation, ...]:
+        _, ways = self._vocabulary[self._labels[word]]
+        return tuple(tuple(TOKENS[phone] for phone in way) for way in ways)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
 
 def _pronounced(words: Automaton, source: Source, lexicon: Said) -> Lexicon:

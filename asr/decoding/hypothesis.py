@@ -30,7 +30,8 @@ class DecodedWord:
         text: the word.
         start: its first frame.
         end: the frame after its last.
-        confidence: geometric mean of the posteriors of its tokens, in [0, 1].
+        confidence: how likely the word is right, in [0, 1], if the model has weights for that (see
+            `asr.decoding.confidence`); else the geometric mean of the posteriors of its tokens.
     """
 
     text: str
@@ -109,7 +110,7 @@ class Spans:
 
     @classmethod
     def between(
-        cls, starts: NDArray[np.int32], tokens: NDArray[np.uint8], log_probs: Floats, scores: Floats
+        cls, starts: Sequence[int], tokens: Sequence[int], log_probs: Floats, scores: Floats
     ) -> Spans:
         """The best path with n tokens that begin in given frames: each lasts, then blanks follow.
 
@@ -119,20 +120,28 @@ class Spans:
             log_probs: [T, V].
             scores: [T, V], what the path shall have the most of.
         """
-        begin = starts[0]
-        lengths = np.diff(starts, append=len(scores))
-        frames = np.arange(begin, len(scores))
-        spoken = np.repeat(tokens, lengths)
-        gain = scores[frames, spoken] - scores[begin:, BLANK]
-        total = np.cumsum(gain, dtype=np.float64)
-        repeated = np.flatnonzero(tokens[1:] == tokens[:-1])
-        total[starts[repeated + 1] - begin - 1] = -np.inf  # between equal tokens there is a blank
-        most = np.maximum.reduceat(total, starts - begin)
-        last = np.where(total == np.repeat(most, lengths), frames, -1)
-        ends = np.maximum.reduceat(last, starts - begin) + 1
-        held = np.where(frames < np.repeat(ends, lengths), log_probs[frames, spoken], -np.inf)
-        best = np.maximum.reduceat(held, starts - begin)
-        return cls(tuple(tokens.tolist()), starts.tolist(), ends.tolist(), best.tolist())
+        ends, best = list[int](), list[float]()
+        gains = scores - scores[:, :1]
+        for place, (begin, token) in enumerate(zip(starts, tokens, strict=True)):
+            until = starts[place + 1] if place + 1 < len(starts) else len(scores)
+            total = np.add.accumulate(gains[begin:until, token], dtype=np.float64)
+            if tokens[place + 1 : place + 2] == tokens[place : place + 1]:
+                total[-1] = -np.inf  # between equal tokens there is a blank
+            ends.append(until - int(total[::-1].argmax()))
+            best.append(float(log_probs[begin : ends[-1], token].max()))
+        return cls(tuple(tokens), list(starts), ends, best)
+
+    def deficit(self, log_probs: Floats) -> float:
+        """What the best path without any words has more than this one, in nats per token.
+
+        Args:
+            log_probs: [T, V], all frames. That path takes the best token in each.
+        """
+        path = np.zeros(len(log_probs), np.int64)
+        for token, start, end in zip(self.tokens, self.starts, self.ends, strict=True):
+            path[start:end] = token
+        more = log_probs.max(axis=1) - log_probs[np.arange(len(path)), path]
+        return float(more.sum()) / len(self.tokens)
 
     def word(self, text: str, first: int, last: int) -> DecodedWord:
         """Makes a word of the tokens `first` up to and without `last`."""

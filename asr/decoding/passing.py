@@ -7,6 +7,9 @@ hypotheses of a frame go on together.
 
 States of the graph take 24 bits of a key and tokens 6; a key, a cost and a place fit one integer,
 so that finding the cheapest way to each key is one sort.
+
+What is here in numpy is the specification; `_passing.c` does the same, to the last bit, in a
+fraction of the time. Where it could not be compiled, numpy does the work.
 """
 
 from __future__ import annotations
@@ -18,6 +21,14 @@ import numpy as np
 
 from asr.decoding.fst import ranges
 from asr.decoding.hypothesis import BLANK, STATE_BITS
+from asr.errors import GraphError
+
+try:
+    from asr.decoding import _passing
+except ImportError:  # there was no compiler when this was installed
+    COMPILED = False
+else:
+    COMPILED = True
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +45,8 @@ TOKEN = (1 << TOKEN_BITS) - 1
 NOWHERE = -1
 """The step before the first one."""
 NEVER = np.float32(np.inf)
+MOST_WAYS = 1 << 20
+"""A graph that leads to more candidates in a frame goes round in a circle."""
 
 
 class History:
@@ -49,7 +62,7 @@ class History:
         self.frame = np.empty(room, np.int32)
         self.used = 0
 
-    def extended(self, count: int, before: Ints, arc: Ints, frame: int) -> History:
+    def extended(self, count: int, before: Ints, arc: Ints, frame: Ints | int) -> History:
         """A history with the first `count` steps of this one, and new ones behind them."""
         history = self
         total = count + len(before)
@@ -84,6 +97,8 @@ class History:
 
     def shared(self, steps: Ints) -> int:
         """The last step that all of some steps have come by; NOWHERE if there is none."""
+        if COMPILED:
+            return _passing.shared(self.before, steps.astype(np.int32, copy=False))
         steps = np.unique(steps)
         while steps[0] != steps[-1]:
             steps = np.unique(self._back(steps, int(steps[0])))
@@ -184,6 +199,56 @@ def start(graph: Graph, beam: float) -> tuple[Beam, History]:
     return Beam(ways.keys, ways.phone, ways.blank, ways.after_phone, ways.after_blank), history
 
 
+def walk(
+    graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
+    frame: int, beam: float, most: int,
+) -> tuple[Beam, History]:  # fmt: skip
+    """Hypotheses go on by T frames.
+
+    Args:
+        graph: what they walk through.
+        alive: the hypotheses.
+        history: the first `steps` of its steps are those so far.
+        steps: how many there are; of the history that is given back, all count.
+        costs: [T, V] of each token in each frame.
+        frame: number of the first frame.
+        beam: what costs so much more than the best is given up.
+        most: how many hypotheses a frame may leave; a few more, if they cost the same.
+
+    Raises:
+        GraphError: the graph is damaged, or the costs are no numbers.
+    """
+    costs = np.ascontiguousarray(costs, np.float32)
+    if COMPILED:
+        return _walk_compiled(graph, alive, history, steps, costs, frame, beam, most)
+    for number, each in enumerate(costs, frame):
+        stay, new = advance(graph, alive, each, beam)
+        alive, history = recombine(stay, new, history, steps, number, beam, most)
+        steps = history.used
+    return alive, history
+
+
+def _walk_compiled(
+    graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
+    frame: int, beam: float, most: int,
+) -> tuple[Beam, History]:  # fmt: skip
+    places = (graph.first, graph.epsilons, graph.label, graph.cost, graph.next)
+    ways = (alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone)
+    try:
+        columns = _passing.pass_tokens(places, costs, ways, steps, frame, beam, most)
+    except ValueError as error:
+        raise GraphError(str(error)) from None
+    keys, blank, phone, after_blank, after_phone, before, arc, when = map(
+        np.frombuffer, columns, _COLUMNS
+    )
+    alive = Beam(keys, blank, phone, after_blank, after_phone)
+    return alive, history.extended(steps, before, arc, when)
+
+
+_COLUMNS = (np.int64, np.float32, np.float32, *5 * [np.int32])
+"""Types of the arrays in what `_passing.pass_tokens` gives back."""
+
+
 def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam, Candidates]:
     """What hypotheses become in the next frame.
 
@@ -243,6 +308,8 @@ def follow(
         onward = graph.next[arc].astype(np.int64) << TOKEN_BITS | keys[owner] & TOKEN
         generations.append((onward, ways[kept], begin + owner, arc))
         begin += len(keys)
+        if begin > MOST_WAYS or len(generations) > len(graph.epsilons):
+            raise GraphError("arcs without a phone lead on without end; build the graph again")
     keys, cost, before, arc = map(np.concatenate, zip(*generations, strict=True))
     return Candidates(keys, cost, before, arc, tuple(len(each) for each, *_ in generations))
 
@@ -267,17 +334,13 @@ def recombine(
         beam: what costs so much more than the best is given up.
         most: how many hypotheses may be left; a few more, if they cost the same.
     """
-    if len(new.keys) > (limit := (1 << PLACE_BITS) - 1 - len(stay.keys)):
-        new = _cheapest(new, limit)
     costs = np.concatenate([stay.phone, new.cost])
     best = min(costs.min(), stay.blank.min(initial=NEVER))
+    if not best < NEVER:
+        raise GraphError("no hypothesis is left: the log-probabilities are no numbers")
     scale = ((1 << COST_BITS) - 1) / (2 * beam)
     ranks = (np.minimum(costs - best, 2 * beam) * scale).astype(np.int64)
-    packed = np.concatenate([stay.keys, new.keys]) << COST_BITS | ranks
-    packed = packed << PLACE_BITS | np.arange(len(packed))
-    packed.sort()
-    keys = packed >> (COST_BITS + PLACE_BITS)
-    places = packed & ((1 << PLACE_BITS) - 1)
+    keys, places = _sorted(np.concatenate([stay.keys, new.keys]), ranks)
     first = np.append(True, keys[1:] != keys[:-1])
     keys, winners = keys[first], places[first]
     phone = costs[winners]
@@ -303,6 +366,16 @@ def recombine(
     return alive, history
 
 
+def _sorted(keys: Ints, ranks: Ints) -> tuple[Ints, Ints]:
+    """Keys in order, those that are equal by rank; and at which place each was."""
+    if len(keys) > 1 << PLACE_BITS:  # the places do not fit an integer with the rest
+        places = np.lexsort((ranks, keys))
+        return keys[places], places
+    packed = (keys << COST_BITS | ranks) << PLACE_BITS | np.arange(len(keys))
+    packed.sort()
+    return packed >> (COST_BITS + PLACE_BITS), packed & ((1 << PLACE_BITS) - 1)
+
+
 def _recorded(
     new: Candidates, winners: Ints, history: History, steps: int, frame: int
 ) -> tuple[History, Ints]:
@@ -320,9 +393,3 @@ def _recorded(
     later = kept >= new.sizes[0]
     before[later] = place[before[later]]
     return history.extended(steps, before, new.arc[kept], frame), place[winners]
-
-
-def _cheapest(new: Candidates, most: int) -> Candidates:
-    """The first generation's cheapest; it is only in graphs of a kind never seen that this cuts."""
-    kept = np.argpartition(new.cost[: new.sizes[0]], min(most, new.sizes[0] - 1))[:most]
-    return Candidates(new.keys[kept], new.cost[kept], new.before[kept], new.arc[kept], (len(kept),))

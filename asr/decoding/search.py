@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.decoding.confidence import FEATURES, rated
+from asr.decoding.graph import broken_off
 from asr.decoding.hypothesis import Spans
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import Beam, History, advance, recombine, start
+from asr.decoding.passing import NEVER, Beam, History, start, walk
+from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +46,10 @@ class SearchOptions:
         acoustic_scale: weight of the acoustic model against the graph.
         prior_scale: how much of the priors is taken off.
         priors: share of the frames that each of the V tokens has; none if empty.
+        doubt: `Spans.deficit` at which a grammar's sentence is as likely said as not, and how fast
+            doubt grows there; docs/grammars.md says how they are found.
+        word_confidence: weights of `asr.decoding.confidence`; without any, the confidence of a
+            word is the geometric mean of the posteriors of its tokens.
     """
 
     beam: float = 10.0
@@ -49,12 +57,21 @@ class SearchOptions:
     acoustic_scale: float = 1.0
     prior_scale: float = 0.0
     priors: Sequence[float] = ()
+    doubt: tuple[float, float] = (2.41, 4.12)
+    word_confidence: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if min(self.beam, self.max_active, self.acoustic_scale) <= 0:
             raise UsageError(f"beam, max_active and acoustic_scale must be positive, got {self}")
         if self.priors and (len(self.priors) != len(TOKENS) or min(self.priors) <= 0):
             raise UsageError(f"expected a positive prior for each of {len(TOKENS)} tokens")
+        if self.word_confidence and len(self.word_confidence) != 1 + FEATURES:
+            raise UsageError(f"expected {1 + FEATURES} numbers as word_confidence, or none")
+
+    def confidence(self, deficit: float) -> float:
+        """How likely a grammar's sentence was said, if as often as not something else is."""
+        middle, slope = self.doubt
+        return 1 / (1 + math.exp(min(slope * (deficit - middle), 99.0)))
 
     @cached_property
     def offsets(self) -> Floats:
@@ -75,6 +92,7 @@ class GraphState:
         steps: how many steps of the history there were.
         room: how many there may be until those that lead nowhere are taken out.
         path: the steps of the best hypothesis.
+        reading: how that one reads, or another that was read before.
     """
 
     chunks: tuple[Floats, ...]
@@ -83,6 +101,7 @@ class GraphState:
     steps: int
     room: int = ROOM
     path: list[int] = field(default_factory=list, repr=False)
+    reading: Reading = field(default=NOTHING, repr=False)
 
     @property
     def log_probs(self) -> Floats:
@@ -116,54 +135,56 @@ class GraphSearch:
                 f"got {list(log_probs.shape)}"
             )
         state = state or self._start()
-        beam, alive, history, steps = self.options.beam, state.alive, state.history, state.steps
-        read = sum(map(len, state.chunks))
-        for frame, costs in enumerate(self._costs(log_probs), read):
-            stay, new = advance(self.graph, alive, costs, beam)
-            most = self.options.max_active
-            alive, history = recombine(stay, new, history, steps, frame, beam, most)
-            steps = history.used
+        alive, history = walk(
+            self.graph,
+            state.alive,
+            state.history,
+            state.steps,
+            self.costs(log_probs),
+            sum(map(len, state.chunks)),
+            self.options.beam,
+            self.options.max_active,
+        )
         state = replace(
             state,
             chunks=(*state.chunks, log_probs),
             alive=alive,
             history=history,
-            steps=steps,
-            path=history.path(self._best(alive), state.path),
+            steps=history.used,
         )
-        if steps > state.room:
+        state = self._led(state, broken_off(self.graph.final[alive.states]))
+        state = replace(state, reading=self._read(state, state.reading))
+        if state.steps > state.room:
             state = _compacted(state)
-        return self.finish(state), state
+        return state.reading.words, state
 
     def finish(self, state: GraphState) -> Words:
-        """The best words if nothing follows: the same as so far, for every state may be the last.
+        """The best words if nothing follows."""
+        return self.words(self.finished(state))
 
-        (That is so because of the final costs in `asr.decoding.build` and `asr.decoding.graph`.)
+    def finished(self, state: GraphState) -> GraphState:
+        """The same if nothing follows: its best hypothesis is a sentence, or none if none can be.
+
+        Dictation may be broken off anywhere, so that this is what was best so far.
         """
-        arcs = state.history.arc[state.path]
-        tokens = self.graph.label[arcs]
-        spoken = tokens > 0
-        if not spoken.any():
-            return ()
-        log_probs = state.log_probs
-        starts = state.history.frame[state.path][spoken]
-        said = Spans.between(starts, tokens[spoken], log_probs, -self._costs(log_probs))
-        entries = [
-            self.graph.vocabulary[label]
-            for label in self.labels(state)
-            if label <= len(self.graph.vocabulary)
-        ]
-        ends = word_ends([ways for _, ways in entries], said.tokens)
-        words = [
-            said.word(text, first, last)
-            for (text, _), first, last in zip(entries, [0, *ends], ends, strict=False)
-        ]
-        return tuple(words)
+        return self._led(state, self.graph.final[state.alive.states])
+
+    def words(self, state: GraphState) -> Words:
+        """The words of the best hypothesis, with calibrated confidences if there are weights."""
+        costs = self.graph.cost[state.history.arc[state.path]]
+        return rated(self.reading(state), costs, self.options.word_confidence)
+
+    def spans(self, state: GraphState) -> Spans:
+        """The tokens of the best hypothesis."""
+        return self.reading(state).spans
+
+    def reading(self, state: GraphState) -> Reading:
+        """How the best hypothesis reads."""
+        return state.reading if state.reading.path is state.path else self._read(state)
 
     def labels(self, state: GraphState) -> tuple[int, ...]:
-        """The labels along the best path: those of words, and above them those of tags."""
-        labels = self.graph.word[state.history.arc[state.path]]
-        return tuple(labels[labels > 0].tolist())
+        """The labels of the best hypothesis: those of words, and above them those of tags."""
+        return self.reading(state).said
 
     def stable(self, state: GraphState) -> int:
         """How many of the best words all hypotheses share, so that they cannot change."""
@@ -176,63 +197,51 @@ class GraphSearch:
         alive, history = start(self.graph, self.options.beam)
         return GraphState((), alive, history, history.used)
 
-    def _costs(self, log_probs: Floats) -> Floats:
+    def costs(self, log_probs: Floats) -> Floats:
+        """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
 
-    def _best(self, alive: Beam) -> int:
-        """The last step of the best hypothesis if nothing follows."""
-        best = int(np.argmin(alive.cost + self.graph.final[alive.states]))
-        return int(alive.last[best])
+    def _led(self, state: GraphState, final: Floats) -> GraphState:
+        """The same with the best hypothesis if ending costs each of them something, or never."""
+        cost = state.alive.cost + final
+        best = int(np.argmin(cost))
+        if not cost[best] < NEVER:
+            return replace(state, path=[])
+        last = int(state.alive.last[best])
+        if [last] == state.path[-1:]:
+            return state
+        return replace(state, path=state.history.path(last, state.path))
+
+    def _read(self, state: GraphState, known: Reading = NOTHING) -> Reading:
+        def frames(begin: int) -> tuple[Floats, Floats]:
+            log_probs = _since(state.chunks, begin)
+            return log_probs, -self.costs(log_probs)
+
+        return read(self.graph, state.history, state.path, frames, known)
 
 
 def _compacted(state: GraphState) -> GraphState:
     """Takes steps that lead nowhere out of the history."""
     history, number = state.history.compacted(state.steps, state.alive.steps)
+    path = number[state.path].tolist()
     return replace(
         state,
         alive=state.alive.renumbered(number),
         history=history,
         steps=history.used,
         room=ROOM + 2 * history.used,
-        path=number[state.path].tolist(),
+        path=path,
+        reading=replace(state.reading, path=path),
     )
 
 
-def word_ends(words: Sequence[Sequence[tuple[int, ...]]], tokens: tuple[int, ...]) -> list[int]:
-    """Finds which tokens each word of a path is made of.
-
-    The graph gives a word as soon as its tokens cannot be another's, or only some tokens after its
-    end; so the words alone do not say where they are.
-
-    Args:
-        words: of each word the pronunciations, as token ids. The last word may be spoken in part.
-        tokens: of the path; the last may belong to a word that is not decided yet.
-
-    Returns:
-        For each word, the place after its last token.
-
-    Raises:
-        GraphError: the words cannot be said with these tokens.
-    """
-    reached: list[dict[int, int]] = [{0: 0}]  # for each word: end to start
-    for said in words:
-        reached.append(
-            {
-                start + len(phones): start
-                for start in reached[-1]
-                for phones in said
-                if tokens[start : start + len(phones)] == phones
-            }
-        )
-    if words and not reached[-1]:
-        reached[-1] = {
-            len(tokens): start
-            for start in reached[-2]
-            if any(phones[: len(tokens) - start] == tokens[start:] for phones in words[-1])
-        }
-    if not reached[-1]:
-        raise GraphError("the graph's words and its lexicon differ; build the graph again")
-    ends = [max(reached[-1])]
-    for back in reversed(reached[2:]):
-        ends.append(back[ends[-1]])
-    return ends[::-1][: len(words)]
+def _since(chunks: tuple[Floats, ...], begin: int) -> Floats:
+    """The frames from one on."""
+    end = sum(map(len, chunks))
+    parts = []
+    for chunk in reversed(chunks):
+        parts.append(chunk)
+        end -= len(chunk)
+        if end <= begin:
+            break
+    return np.concatenate(parts[::-1])[begin - end :]

@@ -43,11 +43,13 @@ class Hearing:
         displays: each differs from the one before.
         ended: seconds of audio that had been pushed when the last final came; None when nothing
             was heard, or the final came by `flush` and not by an endpoint.
+        alternatives: of each final, the texts that it could have been, if they were asked for.
     """
 
     words: tuple[Word, ...]
     displays: tuple[Display, ...]
     ended: float | None
+    alternatives: tuple[tuple[str, ...], ...] = ()
 
     @property
     def text(self) -> str:
@@ -55,18 +57,21 @@ class Hearing:
         return " ".join(word.text for word in self.words)
 
 
-def hear(recognizer: Recognizer, samples: NDArray[np.float32], chunk: float) -> Hearing:
+def hear(
+    recognizer: Recognizer, samples: NDArray[np.float32], chunk: float, nbest: int = 1
+) -> Hearing:
     """Stream an utterance and the silence behind it.
 
     Args:
         recognizer: hears it.
         samples: [S] at the model's rate.
         chunk: seconds that are pushed at once.
+        nbest: how many alternatives each final shall have, if more than one.
     """
     rate = recognizer.bundle.settings.sample_rate
     size = max(1, round(chunk * rate))
     audio = np.pad(samples, (0, round(SILENCE * rate)))
-    stream = recognizer.stream()
+    stream = recognizer.stream(nbest=nbest)
     screen = _Screen()
     for begin in range(0, len(audio), size):
         screen.show(stream.push(audio[begin : begin + size], rate), stream.time)
@@ -74,7 +79,12 @@ def hear(recognizer: Recognizer, samples: NDArray[np.float32], chunk: float) -> 
     flushed = stream.flush()
     screen.show(flushed, stream.time)
     late = any(isinstance(event, Final) for event in flushed)
-    return Hearing(tuple(screen.words), tuple(screen.displays), None if late else ended)
+    return Hearing(
+        tuple(screen.words),
+        tuple(screen.displays),
+        None if late else ended,
+        tuple(screen.alternatives),
+    )
 
 
 class _Screen:
@@ -84,6 +94,7 @@ class _Screen:
         self.words: list[Word] = []
         self.displays: list[Display] = []
         self.ended: float | None = None
+        self.alternatives: list[tuple[str, ...]] = []
         self._partial: list[str] = []
 
     def show(self, events: list[Event], time: float) -> None:
@@ -91,6 +102,8 @@ class _Screen:
         for event in events:
             if isinstance(event, Final):
                 self.words += event.segment.words
+                texts = tuple(other.text for other in event.segment.alternatives)
+                self.alternatives.append(texts or (event.segment.text,))
                 self.ended = time
                 self._partial = []
             elif isinstance(event, Partial):

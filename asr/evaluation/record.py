@@ -36,6 +36,7 @@ def to_json(evaluation: Evaluation) -> str:
         "timings": {name: _timing(timing) for name, timing in summary.timings.items()},
         "calibration": {
             "expected_error": summary.calibration_error,
+            "area_under_roc": summary.area,
             "bins": [asdict(one) for one in summary.bins],
         },
         "utterances": [_outcome(outcome) for outcome in evaluation.outcomes],
@@ -62,6 +63,7 @@ def _row(row: Row) -> dict[str, Any]:
         "utterances": row.utterances,
         "speakers": row.speakers,
         "words": {**_errors(row.words), "interval": row.word_interval},
+        "oracle": _errors(row.oracle),
         "characters": {**_errors(row.characters), "interval": row.character_interval},
     }
 
@@ -80,6 +82,8 @@ def _timing(timing: Timing) -> dict[str, Any]:
         "flicker": timing.flicker,
         "start_error": mean_absolute(timing.starts),
         "end_error": mean_absolute(timing.ends),
+        "start_shift": spread(timing.starts)[0],
+        "end_shift": spread(timing.ends)[0],
         "correct_words": len(timing.emission),
         "unaligned": timing.unaligned,
         "unended": timing.unended,

@@ -18,7 +18,7 @@ from asr.errors import AsrError, AudioError
 from asr.evaluation.alignment import Aligner, Span, pronunciations
 from asr.evaluation.listening import Hearing, hear
 from asr.evaluation.noise import Noise
-from asr.evaluation.scoring import Score, score
+from asr.evaluation.scoring import Errors, Score, oracle, score
 from asr.evaluation.timing import Timing
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Conditions:
         noise: folder of noise clips; None for none.
         snrs: signal-to-noise ratios in dB, each a further pass over the set.
         jobs: processes.
+        nbest: how many alternatives the oracle chooses from; with 1 there is no choice.
     """
 
     model: Path
@@ -49,6 +50,7 @@ class Conditions:
     noise: Path | None = None
     snrs: tuple[float, ...] = ()
     jobs: int = 1
+    nbest: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Outcome:
     hearing: Hearing
     score: Score
     spans: tuple[Span, ...] | None
+
+    @property
+    def oracle(self) -> Errors:
+        """The errors of the words if the best of the alternatives had been chosen."""
+        return oracle(self.utterance.text, self.hearing.alternatives)
 
     @property
     def timing(self) -> Timing:
@@ -110,7 +117,8 @@ class Worker:
             spans = self.aligner.spans(samples, utterance.text)
         elif self.noise:
             samples = self.noise.add(samples, utterance.id, snr)
-        hearing = hear(self.recognizer, samples, self.conditions.chunk)
+        conditions = self.conditions
+        hearing = hear(self.recognizer, samples, conditions.chunk, conditions.nbest)
         return Outcome(utterance, snr, hearing, score(utterance.text, hearing.text), spans)
 
 

@@ -88,6 +88,23 @@ def score(said: str, heard: str) -> Score:
     return Score(_errors(out), _errors(characters), edits)
 
 
+def oracle(said: str, segments: Sequence[Sequence[str]]) -> Errors:
+    """The errors if someone who knows what was said chose among the alternatives of each segment.
+
+    They are chosen segment by segment, each while the others stay as they are.
+
+    Args:
+        said: what was said.
+        segments: the texts that each segment could have been, the best first.
+    """
+    chosen = [texts[0] for texts in segments]
+    for place, texts in enumerate(segments):
+        trials = [" ".join([*chosen[:place], text, *chosen[place + 1 :]]) for text in texts]
+        errors = [_errors(jiwer.process_words(said, trial)).total for trial in trials]
+        chosen[place] = texts[errors.index(min(errors))]
+    return _errors(jiwer.process_words(said, " ".join(chosen)))
+
+
 def _errors(out: jiwer.WordOutput | jiwer.CharacterOutput) -> Errors:
     return Errors(out.hits, out.substitutions, out.deletions, out.insertions)
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr.evaluation.calibration import Bin, expected_calibration_error, reliability
+from asr.evaluation.calibration import Bin, area, expected_calibration_error, reliability
 from asr.evaluation.scoring import Errors, interval
 from asr.evaluation.timing import Timing
 
@@ -38,6 +38,7 @@ class Row:
         word_interval: bounds of the word error rate, by speaker.
         characters: errors of characters.
         character_interval: bounds of the character error rate, by speaker.
+        oracle: errors of words if the best of each segment's alternatives had been chosen.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     word_interval: tuple[float, float]
     characters: Errors
     character_interval: tuple[float, float]
+    oracle: Errors
 
     @classmethod
     def of(cls, name: str, outcomes: Sequence[Outcome]) -> Row:
@@ -62,6 +64,7 @@ class Row:
             interval(words, speakers),
             sum(characters, Errors()),
             interval(characters, speakers),
+            sum((outcome.oracle for outcome in outcomes), Errors()),
         )
 
 
@@ -75,6 +78,7 @@ class Summary:
         noise: by signal-to-noise ratio in dB, error rates as in `sources`; empty without noise.
         timings: by source, that of all as the last.
         bins: reliability of the word confidences.
+        area: how well they tell right words from wrong ones, as area under the ROC curve.
     """
 
     sources: list[Row]
@@ -82,6 +86,7 @@ class Summary:
     noise: dict[float, list[Row]]
     timings: dict[str, Timing]
     bins: list[Bin]
+    area: float
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Summary:
@@ -89,6 +94,7 @@ class Summary:
         clean = [outcome for outcome in outcomes if outcome.snr is None]
         ratios = sorted({o.snr for o in outcomes if o.snr is not None}, reverse=True)
         heard = [pair for outcome in clean for pair in _confidences(outcome)]
+        confidences, right = [value for value, _ in heard], [hit for _, hit in heard]
         return cls(
             sources=_by_source(clean),
             lengths=_by_length(clean),
@@ -97,7 +103,8 @@ class Summary:
                 name: Timing.all(outcome.timing for outcome in group)
                 for name, group in _sources(clean).items()
             },
-            bins=reliability([value for value, _ in heard], [right for _, right in heard]),
+            bins=reliability(confidences, right),
+            area=area(confidences, right),
         )
 
     @property

@@ -64,12 +64,13 @@ def bounds(interval: tuple[float, float]) -> str:
 
 
 def _errors(title: str, rows: list[Row]) -> Table:
-    columns = ["", "utterances", "speakers", "words", "word errors", "interval"]
+    columns = ["", "utterances", "speakers", "words", "word errors", "interval", "oracle"]
     columns += ["substituted", "deleted", "inserted", "character errors", "interval"]
     return Table(
         title,
         f"In the interval lie {COVERAGE}% of {DRAWS} draws of as many speakers from these. Of few "
-        "speakers it is rough, of one it says nothing.",
+        "speakers it is rough, of one it says nothing. The oracle knows what was said and chooses "
+        "among the alternatives of each segment.",
         columns,
         [_error_cells(row) for row in rows],
     )
@@ -85,6 +86,7 @@ def _error_cells(row: Row) -> list[str]:
         str(words.length),
         percent(words.rate),
         bounds(row.word_interval),
+        percent(row.oracle.rate),
         *(percent(kind / words.length if words.length else math.nan) for kind in kinds),
         percent(row.characters.rate),
         bounds(row.character_interval),
@@ -112,6 +114,8 @@ MEASURES: dict[str, Callable[[Timing], str]] = {
     "words of partials changed later": lambda timing: percent(timing.flicker),
     "error of word starts, mean absolute": lambda t: milliseconds(mean_absolute(t.starts)),
     "error of word ends, mean absolute": lambda t: milliseconds(mean_absolute(t.ends)),
+    "shift of word starts, median": lambda timing: milliseconds(spread(timing.starts)[0]),
+    "shift of word ends, median": lambda timing: milliseconds(spread(timing.ends)[0]),
     "correct words measured": lambda timing: str(len(timing.emission)),
     "utterances not aligned": lambda timing: str(timing.unaligned),
     "utterances without an endpoint": lambda timing: str(timing.unended),
@@ -136,7 +140,8 @@ def _timing(timings: dict[str, Timing]) -> Table:
 def _calibration(summary: Summary) -> Table:
     return Table(
         "Confidence of words",
-        f"Expected calibration error {percent(summary.calibration_error)}.",
+        f"Expected calibration error {percent(summary.calibration_error)}, area under the ROC "
+        f"curve {summary.area:.3f}.",
         ["confidence", "words", "mean confidence", "correct"],
         [
             [

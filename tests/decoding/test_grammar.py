@@ -5,21 +5,24 @@ import shutil
 from graphlib import TopologicalSorter
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asr.decoding import automaton, jsgf
-from asr.decoding.grammar import Grammar, Match
+from asr.decoding.grammar import Grammar, Known, Match
 from asr.decoding.graph import Graph
 from asr.decoding.lexicon import TOKENS, Lexicon
-from asr.decoding.search import GraphSearch
+from asr.decoding.search import GraphSearch, SearchOptions
 from asr.errors import GraphError
+from asr.task import Task, Verdict
 from tests.decoding.grammars import (
     HEADER,
     HOUSE,
     LEXICON,
     SYLLABLES,
+    Rules,
     cost,
     rule_sets,
     utterances,
@@ -340,3 +343,65 @@ def test_what_is_heard_means_something():
     match = grammar.match(search.labels(state))
     assert (match.intent, match.slots) == ("want", {"colour": "red", "goes": "far"})
     assert search.stable(state) <= len(words)
+
+
+def heard(grammar: Grammar, phones: tuple[str, ...]) -> Verdict:
+    """What a search makes of phones that sound like nothing else."""
+    tokens = [0, *(token for phone in phones for token in (TOKENS.index(phone), 0))]
+    log_probs = np.full((len(tokens), len(TOKENS)), -100, np.float32)
+    log_probs[np.arange(len(tokens)), tokens] = 0
+    search = GraphSearch(grammar.searched, SearchOptions(beam=60))
+    words, state = search.step(log_probs)
+    return Task(search, grammar).read(state, words)
+
+
+def compiled_with_hubs_of(hub: int, rules: Rules) -> Grammar:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(automaton, "HUB", hub)
+        return compiled(written(rules).removeprefix(HEADER))
+
+
+@given(rule_sets(), st.data(), st.sampled_from((0, 2, 32)))
+def test_what_a_grammar_says_is_heard_with_its_own_tags(rules, data, hub):
+    said = data.draw(utterances(rules[data.draw(st.sampled_from(("Go", "Stop")))], rules))
+    assume(said is not None and 0 < len(said[0]) < 9)
+    grammar = compiled_with_hubs_of(hub, rules)
+    phones = sum((data.draw(st.sampled_from(LEXICON[word])) for word in said[0]), ())
+    verdict = heard(grammar, phones)
+    assert verdict.accepted
+    assert verdict.confidence > 0.99
+    assert verdict.match in [grammar.match(labels) for labels in paths(grammar, phones)]
+    assert verdict.match.words == tuple(word.text for word in verdict.words)
+
+
+@given(rule_sets(), st.lists(st.sampled_from(list(LEXICON)), min_size=1, max_size=6), st.data())
+def test_what_is_not_in_a_grammar_is_rejected(rules, words, data):
+    try:
+        grammar = compiled_with_hubs_of(data.draw(st.sampled_from((0, 2, 32))), rules)
+    except GraphError:
+        return
+    phones = sum((data.draw(st.sampled_from(LEXICON[word])) for word in words), ())
+    assert heard(grammar, phones).accepted == bool(paths(grammar, phones))
+
+
+def test_the_beginning_of_a_sentence_is_shown_and_rejected():
+    phones = sum((HOUSE[word][0] for word in ("turn", "the", "kitchen")), ())
+    verdict = heard(home(), phones)
+    assert (verdict.accepted, verdict.match, verdict.confidence) == (False, None, 0.0)
+    assert " ".join(word.text for word in verdict.words) == "turn the kitchen"
+
+
+def test_a_grammar_is_known_by_what_it_says_and_means():
+    assert home().digest == home().digest
+    assert home().digest != home(HOME.replace("polite", "kind")).digest
+    assert home().digest != home(HOME.replace("hall", "room")).digest
+    assert home().digest != home(HOME.replace("[please]", "/3/ please | <NULL>")).digest
+
+
+def test_a_graphs_own_pronunciations_are_taken():
+    lexicon = Known(home().graph.vocabulary)
+    assert lexicon["the"] == HOUSE["the"]
+    assert "kitchen" in lexicon
+    assert "garden" not in lexicon
+    assert len(lexicon) == len(list(lexicon)) == len(HOUSE)
+    assert price(compiled(HOME, lexicon), "turn hall light on") < math.inf

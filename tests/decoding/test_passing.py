@@ -1,5 +1,11 @@
-"""Token passing finds what kaldi-decoder finds in the composed graph; histories keep their word."""
+"""Token passing finds what kaldi-decoder finds in the composed graph; histories keep their word.
 
+What is compiled finds what the specification in numpy finds, to the last bit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import kaldi_decoder
@@ -9,13 +15,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.acoustic import AcousticModel
+from asr.bundle import Bundle
+from asr.decoding import passing
 from asr.decoding.build import build
 from asr.decoding.ctc import write_expanded
-from asr.decoding.graph import Graph
+from asr.decoding.fst import ARC, Fst
+from asr.decoding.graph import Graph, PhoneGraph, Vocabulary
 from asr.decoding.lexicon import Lexicon
-from asr.decoding.passing import NOWHERE, History
-from asr.decoding.search import GraphSearch, SearchOptions
-from tests.decoding.world import bigrams, frames, noise, small_graph
+from asr.decoding.passing import NOWHERE, History, start, walk
+from asr.decoding.search import GraphSearch, GraphState, SearchOptions
+from asr.errors import GraphError
+from tests.decoding.world import LEXICON, bigrams, frames, noise, small_graph
+from tests.speech import ROOT, utterances
+
+compiled = pytest.mark.skipif(
+    not passing.COMPILED, reason="asr.decoding._passing is not there: it needs a C compiler"
+)
+both = pytest.mark.parametrize("known", [pytest.param(True, marks=compiled), False])
+
+
+@contextmanager
+def implementation(known: bool) -> Iterator[None]:
+    """Lets the compiled token passing do the work, or numpy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passing, "COMPILED", known)
+        yield
+
 
 ALIKE = {"tee": "tea", "red": "read", "reed": "read"}
 """Words that sound like another one may cost the same."""
@@ -39,11 +65,13 @@ def kaldi_words(composed: kaldifst.StdFst, graph: Graph, log_probs: np.ndarray) 
     return [graph.vocabulary[label][0] for label in labels]
 
 
+@both
 @given(count=st.integers(1, 60), seed=st.integers(0, 100_000))
-def test_equals_kaldi_decoder_on_the_composed_graph(composed, count, seed):
+def test_equals_kaldi_decoder_on_the_composed_graph(composed, known, count, seed):
     graph = Graph.of(small_graph())
     log_probs = noise(count, seed)
-    words, _ = GraphSearch(graph, SearchOptions(beam=60.0, max_active=10_000)).step(log_probs)
+    with implementation(known):
+        words, _ = GraphSearch(graph, SearchOptions(beam=60.0, max_active=10_000)).step(log_probs)
     expected = kaldi_words(composed, graph, log_probs)
     assert [ALIKE.get(word.text, word.text) for word in words] == [
         ALIKE.get(word, word) for word in expected
@@ -58,6 +86,123 @@ def test_a_doubled_phone_is_not_a_held_one():
     assert [word.text for word in held] != ["eat", "tea"]
     doubled, _ = search.step(frames("- IY T - T IY -"))
     assert [(word.text, word.start, word.end) for word in doubled] == [("eat", 1, 3), ("tea", 4, 6)]
+
+
+def random_graph(seed: int, states: int, circle: bool = False) -> Graph:
+    """Few labels and costs, so that many ways meet and cost the same."""
+    rng = np.random.default_rng(seed)
+    arcs = np.zeros(4 * states, ARC)
+    sources = rng.integers(states, size=len(arcs))
+    arcs["next"] = rng.integers(states, size=len(arcs))
+    arcs["weight"] = rng.integers(-2, 9, size=len(arcs)) / 4
+    arcs["ilabel"] = rng.integers(5, size=len(arcs))
+    backward = (arcs["ilabel"] == 0) & (arcs["next"] <= sources)
+    arcs["ilabel"][backward] = 1
+    if circle:
+        arcs[:2] = [(0, 0, 0.0, 0), (1, 0, 0.0, 0)]
+        sources[:2] = 0
+    final = np.zeros(states, np.float32)
+    return Graph.of(PhoneGraph(Vocabulary.of(LEXICON), Fst.of(0, final, sources, arcs)))
+
+
+def walked(graph: Graph, costs: np.ndarray, pieces: int, **limits) -> list:
+    """All that is known after each piece."""
+    known = []
+    alive, history = start(graph, limits["beam"])
+    for piece in np.array_split(costs, pieces):
+        alive, history = walk(graph, alive, history, history.used, piece, len(known), **limits)
+        steps = history.before, history.arc, history.frame
+        known.append([*vars(alive).values(), *(array[: history.used] for array in steps)])
+        known[-1].append(history.shared(alive.steps))
+    return known
+
+
+@compiled
+@given(
+    seed=st.integers(0, 100_000),
+    states=st.integers(1, 60),
+    count=st.integers(1, 30),
+    pieces=st.integers(1, 5),
+    beam=st.sampled_from([0.5, 3.0, 10.0]),
+    most=st.sampled_from([1, 7, 3000]),
+    ties=st.booleans(),
+)
+def test_compiled_equals_numpy_to_the_last_bit(seed, states, count, pieces, beam, most, ties):
+    graph, costs = random_graph(seed, states), -noise(count, seed)
+    costs = np.round(costs) if ties else costs
+    with implementation(True):
+        one = walked(graph, costs, pieces, beam=beam, most=most)
+    with implementation(False):
+        other = walked(graph, costs, pieces, beam=beam, most=most)
+    for a, b in zip(one, other, strict=True):
+        assert all(map(np.array_equal, a, b))
+
+
+@compiled
+def test_compiled_equals_numpy_on_speech():
+    model = ROOT / "models" / "en-small"
+    bundle = Bundle.open(model)
+    acoustic = AcousticModel(bundle)
+    search = GraphSearch(
+        Graph.load(model / "dictation.graph"), SearchOptions(**bundle.settings.search)
+    )
+    for utterance in utterances("dev", 2, "librispeech"):
+        samples = utterance.samples[: len(utterance.samples) // bundle.settings.frame * 640]
+        log_probs, _ = acoustic.step(samples[None])
+        heard = []
+        for known in (True, False):
+            with implementation(known):
+                heard.append(chunk_by_chunk(search, log_probs[0, :200]))
+        assert heard[0] == heard[1]
+        assert heard[0][-1][0]
+
+
+def chunk_by_chunk(search: GraphSearch, log_probs: np.ndarray) -> list:
+    state: GraphState | None = None
+    heard = []
+    for begin in range(0, len(log_probs), 4):
+        words, state = search.step(log_probs[begin : begin + 4], state)
+        heard.append((words, search.stable(state), search.labels(state)))
+    return heard
+
+
+@compiled
+@given(
+    seed=st.integers(0, 1000),
+    column=st.sampled_from(["first", "epsilons", "label", "next"]),
+    value=st.sampled_from([0, 40, 61, 200, 255, 2**31, 2**32 - 1]),
+)
+def test_a_damaged_graph_is_not_followed_out_of_its_arrays(seed, column, value):
+    graph = random_graph(seed, 20)
+    damaged = getattr(graph, column).copy()
+    damaged[seed % len(damaged)] = value & np.iinfo(damaged.dtype).max
+    graph = replace(graph, **{column: damaged})
+    nobody, history = start(random_graph(seed, 20), 10.0)
+    try:
+        with implementation(True):
+            walk(graph, nobody, history, history.used, -noise(20, seed), 0, 10.0, 3000)
+    except GraphError as error:
+        assert "the graph is damaged" in str(error) or "without end" in str(error)
+
+
+@both
+def test_arcs_without_a_phone_that_lead_on_without_end_are_refused(known):
+    graph = random_graph(1, 20, circle=True)
+    with implementation(known), pytest.raises(GraphError, match="without end"):
+        GraphSearch(graph, SearchOptions()).step(noise(5, 1))
+
+
+@compiled
+def test_arrays_that_do_not_fit_are_refused(graph):
+    alive, history = start(graph, 10.0)
+    for wrong in (
+        {"cost": graph.cost[:-1]},
+        {"cost": graph.cost.astype(np.float64)},
+        {"first": graph.first[1:]},
+        {"cost": np.repeat(graph.cost, 2)[::2]},
+    ):
+        with implementation(True), pytest.raises((GraphError, TypeError, BufferError)):
+            walk(replace(graph, **wrong), alive, history, history.used, -noise(3, 1), 0, 10.0, 9)
 
 
 def grown(parents: list[int]) -> History:

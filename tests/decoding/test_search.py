@@ -1,14 +1,19 @@
 """Words, their times and confidences, from frames that come in any pieces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.graph import Graph
-from asr.decoding.search import GraphSearch, SearchOptions, word_ends
+from asr.decoding.reading import word_ends
+from asr.decoding.search import GraphSearch, SearchOptions
 from asr.errors import GraphError, UsageError
 from tests.decoding.world import frames, noise
+
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,22 @@ def test_words_are_in_order_and_within_the_frames(search, seed, count):
     assert edges == sorted(edges)
     assert all(0 <= word.start < word.end <= count for word in hypothesis)
     assert all(0 <= word.confidence <= 1 for word in hypothesis)
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 9), count=st.integers(1, 60))
+def test_reading_on_gives_what_reading_all_gives(search, seed, size, count):
+    log_probs, state = noise(count, seed), None
+    for begin in range(0, count, size):
+        words, state = search.step(log_probs[begin : begin + size], state)
+        unread = replace(state, path=state.path.copy())
+        assert search.words(unread) == words == search.words(state)
+        assert search.spans(unread) == search.spans(state)
+
+
+def test_log_probabilities_that_are_no_numbers_are_refused(search):
+    _, state = search.step(frames("- B AH"))
+    with pytest.raises(GraphError, match="no numbers"):
+        search.step(np.full((1, 40), np.nan, np.float32), state)
 
 
 def test_old_states_stay_valid(search):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from asr.evaluation.scoring import Errors, interval, score
+from asr.evaluation.scoring import Errors, interval, oracle, score
 
 
 def test_errors_are_told_apart() -> None:
@@ -55,3 +55,10 @@ def test_utterances_of_one_speaker_are_drawn_together() -> None:
     together = interval(errors, ["ann"] * 20 + ["bob"] * 20)
     assert apart[1] - apart[0] < 0.15
     assert together == pytest.approx((0.1, 0.5))
+
+
+def test_the_oracle_chooses_in_each_segment() -> None:
+    segments = (("we sore", "he saw", "we saw"), ("it", "at"), ("bus",))
+    errors = oracle("we saw it", segments)
+    assert (errors.hits, errors.total, errors.insertions) == (3, 1, 1)
+    assert oracle("we saw it", ()).deletions == 3

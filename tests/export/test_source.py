@@ -7,6 +7,7 @@ import torch
 
 from asr.decoding.lexicon import TOKENS
 from asr.errors import ExportError, ModelError
+from asr.export import half
 from asr.export.source import Source
 from asr.nn.cells import CELLS
 from tests.models import export_tiny, tiny
@@ -28,6 +29,22 @@ def test_a_folder_gives_its_model_back(tmp_path, cell, lookahead):
     want = model.state_dict()
     for name, value in source.model.state_dict().items():
         torch.testing.assert_close(value, want[name], rtol=0, atol=0)
+
+
+def test_weights_in_16_bits_take_half_the_room_and_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(half, "LEAST", 64)
+    whole, model = tiny(), half.halved(tiny())
+    size = (export_tiny(tmp_path / "whole", whole) / "model.onnx").stat().st_size
+    folder = export_tiny(tmp_path / "half", model)
+    stored = onnx.load(folder / "model.onnx").graph.initializer
+    halves = [weight for weight in stored if weight.data_type == onnx.TensorProto.FLOAT16]
+    saved = sum(2 * np.prod(weight.dims) for weight in halves)
+    assert saved > 0.8 * sum(2 * weight.numel() for weight in model.parameters())
+    assert size - (folder / "model.onnx").stat().st_size == pytest.approx(saved, rel=0.2)
+    before, want = whole.state_dict(), model.state_dict()
+    for name, value in Source.open(folder).model.state_dict().items():
+        torch.testing.assert_close(value, want[name], rtol=0, atol=0)
+        torch.testing.assert_close(value, before[name], rtol=1e-3, atol=1e-6)
 
 
 def test_a_checkpoint_gives_its_priors(tmp_path):

@@ -1,0 +1,1 @@
+"""How fast a model is and what it takes, beside other recognisers: `asr bench`."""

@@ -1,0 +1,335 @@
+"""Other words that could have been said: the n best hypotheses of a segment.
+
+The search keeps only one way to each hypothesis, so what else was possible takes a second pass over
+the segment. It goes through the frames once more and keeps all ways to the hypotheses that are left
+in each frame, then walks back from the last one. By then it is known what each hypothesis has cost,
+so only those ways are followed that end up near the best, as in A* (Soong and Huang 1991). Of ways
+back that stand at the same place and have said the same words the best goes on. So the result is
+exact: of what the beams have left nothing is missed or out of order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.decoding.fst import ranges
+from asr.decoding.hypothesis import BLANK
+from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
+from asr.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from asr.decoding.graph import Graph
+    from asr.decoding.hypothesis import Words
+    from asr.decoding.passing import Candidates
+    from asr.decoding.search import GraphSearch, GraphState
+
+    Ints = NDArray[np.signedinteger[Any]]
+    Floats = NDArray[np.floating[Any]]
+
+WITHIN = 12.0
+"""Hypotheses that cost so much more than the best are not given, in nats."""
+MOST = 5000
+"""So many ways back are followed at once, at most."""
+BASE = np.uint64(0x9E3779B97F4A7C15)
+"""Words are the digits of their hash to this base."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Words that could have been said.
+
+    Attributes:
+        words: with their times.
+        labels: of the graph along the path: those of the words and those of tags.
+        score: log-probability of the path as the search weighs it, but for a constant.
+    """
+
+    words: Words
+    labels: tuple[int, ...]
+    score: float
+
+
+def alternatives(search: GraphSearch, state: GraphState, n: int) -> list[Hypothesis]:
+    """The n best hypotheses, no two with the same words.
+
+    Args:
+        search: the search that made the state.
+        state: where it stands; nothing follows.
+        n: how many. There are fewer when not so many are within the beams.
+
+    Returns:
+        the best first, with the words of `search.finish(state)`.
+
+    Raises:
+        UsageError: n is not positive.
+    """
+    if n < 1:
+        raise UsageError(f"expected a positive number of alternatives, got {n}")
+    trellis = Trellis.of(search, state)
+    end = search.finished(state)
+    best = Hypothesis(search.words(end), search.labels(end), trellis.score)
+    found = {_texts(best): best}
+    for path, score in trellis.paths(n):
+        said = replace(state, history=path, path=list(range(path.used)))
+        one = Hypothesis(search.words(said), search.labels(said), min(score, best.score))
+        found.setdefault(_texts(one), one)
+    return list(found.values())[:n]
+
+
+def _texts(hypothesis: Hypothesis) -> tuple[str, ...]:
+    return tuple(word.text for word in hypothesis.words)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """How the N hypotheses of a frame came about.
+
+    A hypothesis has two places, for it costs one thing if the frame was blank and another if the
+    token still lasts: twice its number, and one more.
+
+    Attributes:
+        stayed: [N], which hypothesis of the frame before it was; NOWHERE for none.
+        blank: what a blank cost, above the best way.
+        held: [N], what it cost that the token lasts, above the best way.
+        first: [N + 1], the first arrival at each.
+        source: [A] of each arrival, the place in the frame before.
+        price: [A], what it cost, above the best way.
+        way: [A], which of the candidates it was.
+        new: the candidates.
+        spoken: of each candidate, whether it says a word.
+    """
+
+    stayed: Ints
+    blank: float
+    held: Floats
+    first: Ints
+    source: Ints
+    price: Floats
+    way: Ints
+    new: Candidates
+    spoken: NDArray[np.bool_]
+
+    def arcs(self, way: int) -> list[int]:
+        """The arcs of a candidate, first to last."""
+        arcs = [int(self.new.arc[way])]
+        while way >= self.new.sizes[0]:
+            way = int(self.new.before[way])
+            arcs.append(int(self.new.arc[way]))
+        return arcs[::-1]
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """Ways back from the last frame to an earlier one, n in all.
+
+    Attributes:
+        place: [n], where they are.
+        said: [n], hash of the words from there on.
+        cost: [n], from there on, above the best way.
+        step: [n], the last step that was taken.
+    """
+
+    place: Ints
+    said: NDArray[np.uint64]
+    cost: Floats
+    step: Ints
+
+    def __getitem__(self, which: Any) -> _Ways:
+        return _Ways(self.place[which], self.said[which], self.cost[which], self.step[which])
+
+    def best(self, total: Floats, n: int) -> NDArray[np.int64]:
+        """Of those at one place that have said the same the cheapest, and of each place n."""
+        order = np.lexsort((total, self.said, self.place))
+        place, said = self.place[order], self.said[order]
+        order = order[np.append(True, (place[1:] != place[:-1]) | (said[1:] != said[:-1]))]
+        order = order[np.lexsort((total[order], self.place[order]))]
+        place = self.place[order]
+        begin = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+        rank = np.arange(len(place)) - np.repeat(begin, np.diff(begin, append=len(place)))
+        order = np.asarray(order[rank < n], np.int64)
+        if len(order) > MOST:
+            return order[np.argpartition(total[order], MOST)[:MOST]]
+        return order
+
+
+@dataclass(frozen=True)
+class Trellis:
+    """All ways through a segment of T frames by hypotheses that the beams have left.
+
+    Attributes:
+        graph: what they lead through.
+        history: of the hypotheses before the first frame.
+        begun: their last steps.
+        costs: T + 1 of what each place costs above the best, before the first frame and after each.
+        frames: T, how the hypotheses came about.
+        final: what each of the last places costs to end in.
+        spent: what the best of the last places has cost.
+    """
+
+    graph: Graph
+    history: History
+    begun: Ints
+    costs: list[Floats]
+    frames: list[_Frame]
+    final: Floats
+    spent: float
+
+    @classmethod
+    def of(cls, search: GraphSearch, state: GraphState) -> Trellis:
+        """Goes through the frames of a segment again, with the beams of the search."""
+        graph, options = search.graph, search.options
+        alive, history = start(graph, options.beam)
+        begun = np.stack([alive.after_blank, alive.after_phone], 1).ravel()
+        costs, frames, spent = [_places(alive)], list[_Frame](), 0.0
+        for frame in search.costs(state.log_probs) if state.chunks else ():
+            alive, best, arrived = _next(graph, alive, frame, options.beam, options.max_active)
+            costs.append(_places(alive))
+            frames.append(arrived)
+            spent += best
+        final = np.repeat(graph.final[alive.states], 2)
+        return cls(graph, history, begun, costs, frames, final, spent)
+
+    @property
+    def score(self) -> float:
+        """Of the best path."""
+        return -self.spent - float((self.costs[-1] + self.final).min())
+
+    def paths(self, n: int) -> Iterator[tuple[History, float]]:
+        """The best paths with different words, at least n where there are so many.
+
+        Yields:
+            the best first: the steps of a path, and its score.
+        """
+        total = self.costs[-1] + self.final
+        limit = float(total.min()) + WITHIN
+        place = np.flatnonzero((total <= limit) & (total < np.inf))
+        nothing = np.zeros(len(place), np.uint64)
+        ways = _Ways(place, nothing, self.final[place].astype(float), np.full(len(place), NOWHERE))
+        steps = History()
+        for number in reversed(range(len(self.frames))):
+            ways, steps = self._back(number, ways, steps, limit, n)
+        total = ways.cost + self.costs[0][ways.place]
+        order = np.argsort(total, kind="stable")
+        _, first = np.unique(ways.said[order], return_index=True)
+        for one in order[np.sort(first)].tolist():
+            taken = steps.path(int(ways.step[one]), [])[::-1]
+            yield self._path(int(ways.place[one]), steps, taken), -self.spent - float(total[one])
+
+    def _back(
+        self, number: int, ways: _Ways, steps: History, limit: float, n: int
+    ) -> tuple[_Ways, History]:
+        """Ways back go on over a frame; those end that cost more than `limit` in all."""
+        frame = self.frames[number]
+        row, held = np.divmod(ways.place, 2)
+        stayed = frame.stayed[row]
+        blank = np.flatnonzero((stayed != NOWHERE) & (held == 0))
+        phone = np.flatnonzero((stayed != NOWHERE) & (held == 1))
+        many = np.where(held == 1, frame.first[row + 1] - frame.first[row], 0)
+        new, arrival = ranges(frame.first[row], many)
+        after = np.concatenate([blank, blank, phone, new])
+        stays = [2 * stayed[blank], 2 * stayed[blank] + 1, 2 * stayed[phone] + 1]
+        place = np.concatenate([*stays, frame.source[arrival]])
+        price = [np.full(2 * len(blank), frame.blank), frame.held[row[phone]], frame.price[arrival]]
+        cost = ways.cost[after] + np.concatenate(price)
+        way = np.full(len(after), NOWHERE)
+        way[len(after) - len(new) :] = frame.way[arrival]
+
+        total = cost + self.costs[number][place]
+        kept = np.flatnonzero(total <= limit)
+        after, way = after[kept], way[kept]
+        said = self._said(frame, way, ways.said[after])
+        ways = _Ways(place[kept], said, cost[kept], ways.step[after])
+        best = ways.best(total[kept], n)
+        ways, way = ways[best], way[best]
+        gone = np.flatnonzero(way != NOWHERE)
+        used = steps.used
+        steps = steps.extended(used, ways.step[gone], way[gone], number)
+        ways.step[gone] = np.arange(used, steps.used)
+        return ways, steps
+
+    def _said(self, frame: _Frame, way: Ints, said: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Puts the words of candidates before what was said."""
+        spoken = np.unique(way[way != NOWHERE])
+        for one in spoken[frame.spoken[spoken]].tolist():
+            which = way == one
+            for label in reversed(self.graph.word[frame.arcs(one)].tolist()):
+                if 0 < label <= len(self.graph.vocabulary):
+                    digit = zlib.crc32(self.graph.vocabulary[label][0].encode())
+                    said[which] = said[which] * BASE + np.uint64(digit)
+        return said
+
+    def _path(self, place: int, steps: History, taken: list[int]) -> History:
+        """All arcs of a path that begins at a place."""
+        first = self.history.path(int(self.begun[place]), [])
+        arcs, when = self.history.arc[first].tolist(), self.history.frame[first].tolist()
+        for number, way in zip(steps.frame[taken].tolist(), steps.arc[taken].tolist(), strict=True):
+            more = self.frames[number].arcs(way)
+            arcs += more
+            when += [number] * len(more)
+        before = np.arange(len(arcs)) - 1
+        return History().extended(0, before, np.array(arcs, int), np.array(when, int))
+
+
+def _places(alive: Beam) -> Floats:
+    return np.stack([alive.blank, alive.phone], 1).ravel()
+
+
+def _next(
+    graph: Graph, before: Beam, costs: NDArray[np.float32], beam: float, most: int
+) -> tuple[Beam, float, _Frame]:
+    """Hypotheses go on by a frame.
+
+    Returns:
+        those that are left; what the best of them has cost in this frame; how they came about.
+    """
+    rows = np.arange(len(before.keys), dtype=np.int32)
+    stay, new = advance(graph, replace(before, after_blank=rows, after_phone=rows), costs, beam)
+    best = min(stay.blank.min(), stay.phone.min(), new.cost.min(initial=np.inf))
+    alive, _ = recombine(stay, new, History(), 0, 0, beam, most)
+    stayed = _found(before.keys, alive.keys)
+
+    owner, spoken = new.before.copy(), graph.word[new.arc] > 0
+    begin = new.sizes[0]
+    for size in new.sizes[1:]:
+        later = slice(begin, begin + size)
+        spoken[later] |= spoken[owner[later]]
+        owner[later] = owner[owner[later]]
+        begin += size
+    again = new.keys & TOKEN == before.keys[owner] & TOKEN
+    price = new.cost - np.where(again, before.blank[owner], before.cost[owner]) - best
+
+    target = _found(alive.keys, new.keys)
+    near = new.cost - best <= alive.phone[target] + WITHIN
+    blank = np.flatnonzero((target != NOWHERE) & near)
+    phone = blank[~again[blank]]
+    way = np.concatenate([blank, phone])
+    source = np.concatenate([2 * owner[blank], 2 * owner[phone] + 1])
+    order = np.argsort(target[way], kind="stable")
+    way, source = way[order], source[order]
+    first = np.searchsorted(target[way], np.arange(len(alive.keys) + 1))
+    arrived = _Frame(
+        stayed,
+        float(costs[BLANK] - best),
+        costs[alive.keys & TOKEN] - best,
+        first,
+        source,
+        price[way],
+        way,
+        new,
+        spoken,
+    )
+    return alive, float(best), arrived
+
+
+def _found(keys: Ints, wanted: Ints) -> Ints:
+    """The places at which wanted keys are among others, which are in order; NOWHERE if not."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, NOWHERE)
