@@ -64,19 +64,19 @@ def bounds(interval: tuple[float, float]) -> str:
 
 
 def _errors(title: str, rows: list[Row]) -> Table:
-    columns = ["", "utterances", "speakers", "words", "word errors", "interval", "oracle"]
-    columns += ["substituted", "deleted", "inserted", "character errors", "interval"]
-    return Table(
-        title,
+    note = (
         f"In the interval lie {COVERAGE}% of {DRAWS} draws of as many speakers from these. Of few "
-        "speakers it is rough, of one it says nothing. The oracle knows what was said and chooses "
-        "among the alternatives of each segment.",
-        columns,
-        [_error_cells(row) for row in rows],
+        "speakers it is rough, of one it says nothing."
     )
+    columns = ["", "utterances", "speakers", "words", "word errors", "interval"]
+    if chosen := any(row.oracle != row.words for row in rows):
+        columns.append("oracle")
+        note += " The oracle knows what was said and chooses among each segment's alternatives."
+    columns += ["substituted", "deleted", "inserted", "character errors", "interval"]
+    return Table(title, note, columns, [_error_cells(row, oracle=chosen) for row in rows])
 
 
-def _error_cells(row: Row) -> list[str]:
+def _error_cells(row: Row, *, oracle: bool) -> list[str]:
     words = row.words
     kinds = (words.substitutions, words.deletions, words.insertions)
     return [
@@ -86,7 +86,7 @@ def _error_cells(row: Row) -> list[str]:
         str(words.length),
         percent(words.rate),
         bounds(row.word_interval),
-        percent(row.oracle.rate),
+        *([percent(row.oracle.rate)] if oracle else []),
         *(percent(kind / words.length if words.length else math.nan) for kind in kinds),
         percent(row.characters.rate),
         bounds(row.character_interval),
