@@ -284,9 +284,11 @@ class Stream:
         """
         self._task = self._recognizer.task(grammar, phrases, self._task.nbest)
         segment = self._segment
-        if segment is not None and segment.search is not None and not segment.quiet.spoke:
-            known = replace(segment, task=self._task)
-            self._segment = self._segmenter.resumed(segment.search.log_probs, known)
+        if segment is not None and not segment.quiet.spoke:
+            segment = replace(segment, task=self._task)
+            if segment.search is not None:
+                segment = self._segmenter.resumed(segment.search.log_probs, segment)
+            self._segment = segment
 
     def push(self, samples: ArrayLike, rate: int) -> list[Event]:
         """Go on by some audio.

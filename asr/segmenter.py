@@ -92,7 +92,7 @@ class Segmenter:
         events: list[Event] = []
         while len(log_probs):
             count, reason, quiet = self.endpointer.step(log_probs, state.quiet)
-            state = replace(self._read(log_probs[:count], state), quiet=quiet)
+            state = self._read(log_probs[:count], state, quiet)
             log_probs = log_probs[count:]
             if reason is None:
                 break
@@ -117,21 +117,26 @@ class Segmenter:
 
     def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
         """Make a state, known by task, begin, quiet and shown, from the segment's frames [T, V]."""
-        heard = self._read(log_probs, SegmentState(state.task, state.begin))
-        return replace(heard, quiet=state.quiet, shown=state.shown)
+        heard = self._read(log_probs, SegmentState(state.task, state.begin), state.quiet)
+        return replace(heard, shown=state.shown)
 
-    def _read(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
-        """Search through frames of one segment, with a look wherever one is due."""
-        frames = state.quiet.frames
+    def _read(
+        self, log_probs: NDArray[np.float32], state: SegmentState, quiet: Quiet
+    ) -> SegmentState:
+        """Search through frames of one segment, with a look wherever one is due.
+
+        How the segment has sounded behind them is known already.
+        """
+        frames, search = state.quiet.frames, state.task.search
+        words, reached, stable = state.words, state.search, state.stable
         begin = 0
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
-            words, search = state.task.search.step(log_probs[begin:end], state.search)
-            state = replace(state, search=search, words=words)
+            words, reached = search.step(log_probs[begin:end], reached)
             if (frames + end) % LOOK == 0:
-                state = replace(state, stable=state.task.search.stable(search))
+                stable = search.stable(reached)
             begin = end
-        return state
+        return replace(state, quiet=quiet, search=reached, words=words, stable=stable)
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
         partial = Partial(

@@ -145,15 +145,10 @@ class GraphSearch:
             self.options.beam,
             self.options.max_active,
         )
-        state = replace(
-            state,
-            chunks=(*state.chunks, log_probs),
-            alive=alive,
-            history=history,
-            steps=history.used,
-        )
-        state = self._led(state, broken_off(self.graph.final[alive.states]))
-        state = replace(state, reading=self._read(state, state.reading))
+        path = self._path(alive, history, broken_off(self.graph.final[alive.states]), state.path)
+        chunks = (*state.chunks, log_probs)
+        reading = self._read(chunks, history, path, state.reading)
+        state = GraphState(chunks, alive, history, history.used, state.room, path, reading)
         if state.steps > state.room:
             state = _compacted(state)
         return state.reading.words, state
@@ -167,7 +162,8 @@ class GraphSearch:
 
         Dictation may be broken off anywhere, so that this is what was best so far.
         """
-        return self._led(state, self.graph.final[state.alive.states])
+        final = self.graph.final[state.alive.states]
+        return replace(state, path=self._path(state.alive, state.history, final, state.path))
 
     def words(self, state: GraphState) -> Words:
         """The words of the best hypothesis, with calibrated confidences if there are weights."""
@@ -180,7 +176,9 @@ class GraphSearch:
 
     def reading(self, state: GraphState) -> Reading:
         """How the best hypothesis reads."""
-        return state.reading if state.reading.path is state.path else self._read(state)
+        if state.reading.path is state.path:
+            return state.reading
+        return self._read(state.chunks, state.history, state.path)
 
     def labels(self, state: GraphState) -> tuple[int, ...]:
         """The labels of the best hypothesis: those of words, and above them those of tags."""
@@ -201,23 +199,30 @@ class GraphSearch:
         """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
 
-    def _led(self, state: GraphState, final: Floats) -> GraphState:
-        """The same with the best hypothesis if ending costs each of them something, or never."""
-        cost = state.alive.cost + final
+    def _path(self, alive: Beam, history: History, final: Floats, known: list[int]) -> list[int]:
+        """The steps of the best hypothesis if ending costs each of them something, or never.
+
+        None if none can end; `known`, an earlier answer, if it is still that.
+        """
+        cost = alive.cost + final
         best = int(np.argmin(cost))
         if not cost[best] < NEVER:
-            return replace(state, path=[])
-        last = int(state.alive.last[best])
-        if [last] == state.path[-1:]:
-            return state
-        return replace(state, path=state.history.path(last, state.path))
+            return []
+        last = int(alive.last[best])
+        return known if [last] == known[-1:] else history.path(last, known)
 
-    def _read(self, state: GraphState, known: Reading = NOTHING) -> Reading:
+    def _read(
+        self,
+        chunks: tuple[Floats, ...],
+        history: History,
+        path: list[int],
+        known: Reading = NOTHING,
+    ) -> Reading:
         def frames(begin: int) -> tuple[Floats, Floats]:
-            log_probs = _since(state.chunks, begin)
+            log_probs = _since(chunks, begin)
             return log_probs, -self.costs(log_probs)
 
-        return read(self.graph, state.history, state.path, frames, known)
+        return read(self.graph, history, path, frames, known)
 
 
 def _compacted(state: GraphState) -> GraphState:

@@ -1,0 +1,1 @@
+"""Parts of `scripts/compare_cells.py`: recurrent cells side by side."""
