@@ -97,13 +97,13 @@ def test(
 
 def _ways(word: str, user: Path | None, graph: Graph) -> Iterator[tuple[str, Pronunciation]]:
     """The pronunciations of a word, each with its source; of the sources the first that has it."""
-    from asr.decoding.lexicon import TOKENS, Lexicon, look_up
+    from asr.decoding.grammar import Known
+    from asr.decoding.lexicon import Lexicon, look_up
 
     if user is not None and (ways := Lexicon.load(user).get(word)):
         source = str(user)
-    elif label := graph.vocabulary.labels([word]).get(word):
-        known = graph.vocabulary[label][1]
-        source, ways = "graph", tuple(tuple(TOKENS[token] for token in way) for way in known)
+    elif ways := Known(graph.vocabulary).get(word):
+        source = "graph"
     else:
         ways = Lexicon.pronounce([word]).get(word, ())
         source = "CMU dictionary" if look_up([word])[word] else "espeak-ng"
