@@ -10,6 +10,11 @@ for block in microphone:
 print(stream.flush())
 """
 
+import os
+
+# what is heard stays here: onnxruntime 1.29 and later report models and errors to their maker
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from asr.endpoint import EndpointRules
 from asr.errors import AsrError
 from asr.recognizer import Recognizer, Stream, load

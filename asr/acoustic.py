@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """onnxruntime's name for each device."""
+OPTIONS = {
+    "cuda": {
+        "use_tf32": "0",  # its 10 bits of mantissa move log-probabilities by up to 0.4
+        "cudnn_conv_algo_search": "HEURISTIC",  # the default tries out all for each new shape
+    },
+}
+"""onnxruntime's settings of a device, where its own are not right here."""
+
+INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+"""What cuda needs, its libraries included."""
 
 State = dict[str, "Floats | onnxruntime.OrtValue"]
 """Tensors by name; on the CPU arrays, elsewhere values that stay on the device."""
@@ -203,13 +213,23 @@ class AcousticModel:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = dict(archive)
             identity = str(arrays.pop("identity"))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelError(f"the saved state is damaged: {error}") from None
+        except Exception as error:  # damaged archives raise nearly anything
+            raise ModelError(
+                f"the saved state is damaged: {' '.join(str(error).split())}"
+            ) from None
         if identity != self.bundle.identity or arrays.keys() != self._shapes.keys():
             raise ModelError(
                 f"the saved state is of model {identity}, this is {self.bundle.identity}"
             )
-        return dict(arrays)
+        streams = len(np.atleast_1d(arrays["samples"]))
+        for name, shape in self._shapes.items():
+            expected, found = [streams if n is None else n for n in shape], arrays[name]
+            if list(found.shape) != expected or found.dtype != np.float32:
+                raise ModelError(
+                    f"the saved state is damaged: {name} is {found.dtype} {list(found.shape)}, "
+                    f"expected float32 {expected}"
+                )
+        return arrays
 
 
 def _on_host(state: State) -> dict[str, Floats]:
@@ -234,12 +254,13 @@ def _start(
     if PROVIDERS[device] not in there:
         raise DeviceError(
             f"this onnxruntime has no {PROVIDERS[device]}, only {', '.join(there)}; for cuda "
-            "install onnxruntime-gpu in place of onnxruntime"
+            "install onnxruntime-gpu in place of onnxruntime: pip uninstall onnxruntime, then "
+            f"{INSTALL}"
         )
     if precision == "int8" and device != "cpu":
         raise DeviceError(f"int8 runs on the CPU only; use fp32 on {device}")
     path = bundle.file(_file(bundle, precision or _default_precision(bundle, device)).name)
-    return device, _open(path, PROVIDERS[device], threads)
+    return device, _open(path, device, threads)
 
 
 def _default_precision(bundle: Bundle, device: str) -> str:
@@ -257,23 +278,50 @@ def _file(bundle: Bundle, precision: str) -> Path:
     return bundle.path / name
 
 
-def _open(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    provider = PROVIDERS[device]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions
+    options.enable_cpu_mem_arena = False  # it would keep all that the longest push has taken
     # idle threads of onnxruntime spin by default and burn a core between two chunks
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=[provider], enable_fallback=0
-        )
+        with _libraries(device):
+            session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=[(provider, OPTIONS.get(device, {}))],
+                enable_fallback=0,
+            )
     except Exception as error:  # onnxruntime's own errors share no base class
         reason = " ".join(str(error).split())
         raise ModelError(f"onnxruntime cannot load {path}: {reason}; {MEND}") from None
     if provider not in session.get_providers():
         raise DeviceError(
             f"onnxruntime could not start {provider} and would run on "
-            f"{', '.join(session.get_providers())}; are the driver and its libraries installed?"
+            f"{', '.join(session.get_providers())}; it needs an NVIDIA GPU with its driver, CUDA "
+            f"and cuDNN: {INSTALL}"
         )
     return session
+
+
+@contextlib.contextmanager
+def _libraries(device: str) -> Iterator[None]:
+    """With the libraries of a device that pip installed, which the system's loader does not find.
+
+    What onnxruntime writes to the terminal about those that are missing is left out: `_open` says
+    what to do.
+    """
+    if device != "cuda":
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        if hasattr(onnxruntime, "preload_dlls"):  # onnxruntime 1.21
+            onnxruntime.preload_dlls()
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(2)  # onnxruntime's own default

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from asr.errors import AudioError
+from asr.resampler import Resampler, checked_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
     Audio = NDArray[np.float32]
 
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
-MEMORY_SECONDS, MEMORY_SAMPLES = 0.25, 4096
-"""The resampler's delay and half its filter are shorter than the longer of the two."""
 SHORTFALL = 0.5
 """Seconds that a file may hold less than its header says."""
 
@@ -107,12 +104,11 @@ def sanitise(samples: ArrayLike) -> Audio:
             f"expected [n, channels] with 1 to {MOST_CHANNELS} channels, got {list(audio.shape)}"
         )
     audio = _as_float(audio)
-    if not np.isfinite(audio).all():
-        audio = np.nan_to_num(audio, nan=0, posinf=0, neginf=0)
-    audio = np.clip(audio, -1, 1)
+    if audio.size and not (audio.min() >= -1 and audio.max() <= 1):  # or there is a NaN
+        audio = np.nan_to_num(audio, nan=0, posinf=0, neginf=0).clip(-1, 1)
     if audio.ndim == 2:
         audio = audio.mean(axis=1, dtype=np.float64)
-    return np.asarray(audio, np.float32)
+    return np.array(audio, np.float32)
 
 
 def _as_float(audio: NDArray[Any]) -> NDArray[Any]:
@@ -127,104 +123,6 @@ def _as_float(audio: NDArray[Any]) -> NDArray[Any]:
     else:
         raise AudioError(f"expected samples of uint8, int16, int32 or float, got {audio.dtype}")
     return floats
-
-
-def checked_rate(rate: float) -> int:
-    """A sampling rate as an integer.
-
-    Raises:
-        AudioError: when it is none.
-    """
-    number = isinstance(rate, (int, float, np.integer, np.floating))
-    if number and LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate):
-        return int(rate)
-    raise AudioError(
-        f"expected a sampling rate of {LOWEST_RATE} to {HIGHEST_RATE} whole Hz, got {rate!r}"
-    )
-
-
-class Resampler:
-    """Changes the sampling rate of a stream, whatever the cut of its blocks (soxr, HQ).
-
-    Where it stands is told by two values, `position` and `recent`, from which `resume` makes
-    another that goes on in the same way.
-
-    Attributes:
-        rate_in: samples per second that go in.
-        rate_out: samples per second that come out.
-        position: number of samples that went in, and that came out.
-        recent: [n], the last samples that went in. They begin where an output sample falls on an
-            input sample, so that the phase of the filter is kept.
-    """
-
-    def __init__(self, rate_in: float, rate_out: float) -> None:
-        self.rate_in, self.rate_out = checked_rate(rate_in), checked_rate(rate_out)
-        self.position = (0, 0)
-        self.recent: Audio = np.zeros(0, np.float32)
-        common = math.gcd(self.rate_in, self.rate_out)
-        self._period = self.rate_in // common, self.rate_out // common
-        self._ahead: Audio = np.zeros(0, np.float32)
-        self._behind = 0
-        if self.rate_in != self.rate_out:
-            import soxr
-
-            self._soxr = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32")
-
-    @classmethod
-    def resume(
-        cls, rate_in: float, rate_out: float, recent: Audio, consumed: int, produced: int
-    ) -> Resampler:
-        """Go on where another resampler was.
-
-        Args:
-            rate_in: as of the other.
-            rate_out: as of the other.
-            recent: the other's.
-            consumed: the other's position.
-            produced: the other's position.
-        """
-        resampler = cls(rate_in, rate_out)
-        began = consumed - len(recent)
-        inputs, outputs = resampler._period
-        resampler.position = (began, began // inputs * outputs)
-        resampler._behind = produced - resampler.position[1]
-        resampler._ahead = resampler._fresh(resampler._run(recent, last=False))
-        resampler._remember(recent)
-        resampler.position = (consumed, produced)
-        return resampler
-
-    def step(self, audio: Audio) -> Audio:
-        """Go on by [n] samples; gives those that are ready."""
-        ready = np.concatenate([self._ahead, self._fresh(self._run(audio, last=False))])
-        self._ahead = ready[:0]
-        self._remember(audio)
-        self.position = (self.position[0] + len(audio), self.position[1] + len(ready))
-        return ready
-
-    def flush(self) -> Audio:
-        """The rest; the stream is over."""
-        rest = np.concatenate([self._ahead, self._fresh(self._run(self._ahead[:0], last=True))])
-        self._ahead = rest[:0]
-        self.position = (self.position[0], self.position[1] + len(rest))
-        return rest
-
-    def _run(self, audio: Audio, *, last: bool) -> Audio:
-        if self.rate_in == self.rate_out:
-            return audio
-        output: Audio = self._soxr.resample_chunk(np.ascontiguousarray(audio), last=last)
-        return output
-
-    def _fresh(self, output: Audio) -> Audio:
-        """What the resampler that this one goes on for has not given yet."""
-        known = min(self._behind, len(output))
-        self._behind -= known
-        return output[known:]
-
-    def _remember(self, audio: Audio) -> None:
-        recent = np.concatenate([self.recent, audio])
-        enough = max(math.ceil(MEMORY_SECONDS * self.rate_in), MEMORY_SAMPLES)
-        surplus = max(0, len(recent) - enough)
-        self.recent = recent[surplus // self._period[0] * self._period[0] :].copy()
 
 
 def _resampled(blocks: Iterable[tuple[Audio, int]], rate: int) -> Iterator[Audio]:

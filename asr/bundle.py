@@ -43,6 +43,9 @@ class Settings:
         states: shape of each of its states; None stands for the number of streams.
         graphs: file of each search graph by name.
         search: settings of the search in a graph.
+        language_model: file of the language model that decides between the hypotheses of the search
+            in the graph `dictation`; None if there is none.
+        language_scale: its share, in [0, 1], against the language model of the graph.
         endpoint: seconds of each endpoint rule.
         files: size in bytes and SHA-256 of each file.
         format: version of the folder's layout.
@@ -64,6 +67,8 @@ class Settings:
     search: dict[str, Any] = field(default_factory=dict)
     endpoint: dict[str, float] = field(default_factory=dict)
     int8: str | None = None
+    language_model: str | None = None
+    language_scale: float = 0.5
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -81,7 +86,7 @@ class Settings:
             values: Any = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}; {MEND}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is no JSON: {error}; {MEND}") from None
         if not isinstance(values, dict) or "format" not in values:
             raise ModelError(f"{path} holds no settings of a Rill model; {MEND}")
@@ -101,13 +106,15 @@ class Settings:
     def _check(self) -> None:
         """Raises ValueError for the first setting that is not what it should be."""
         expected: dict[str, Callable[[Any], bool]] = {
-            **dict.fromkeys(("name", "version", "language", "license", "data", "model"), _is_text),
-            "int8": lambda value: value is None or _is_text(value),
+            **dict.fromkeys(("name", "version", "language", "license", "data"), _is_text),
+            "model": _is_name,
+            **dict.fromkeys(("int8", "language_model"), lambda v: v is None or _is_name(v)),
+            "language_scale": lambda value: isinstance(value, (int, float)) and 0 <= value <= 1,
             **dict.fromkeys(("sample_rate", "frame"), lambda value: _is_count(value) and value > 0),
             **dict.fromkeys(("delay", "tail"), lambda value: _is_count(value) and value <= 1000),
             "states": _maps_to(_is_shape),
             "files": _maps_to(_is_description),
-            "graphs": _maps_to(_is_text),
+            "graphs": _maps_to(_is_name),
             "search": _maps_to(lambda _: True),
             "endpoint": _maps_to(lambda value: isinstance(value, (int, float))),
         }
@@ -119,6 +126,11 @@ class Settings:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def _is_name(value: Any) -> bool:
+    """Of a file in the folder itself, which can be shown in a line."""
+    return _is_text(value) and value.isprintable() and Path(value).name == value
 
 
 def _is_count(value: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections import ChainMap
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ import numpy as np
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.endpoint import Endpointer, EndpointRules, Quiet
-from asr.errors import ModelError, UsageError
+from asr.errors import AsrError, ModelError, UsageError
 from asr.results import Event, Final, Partial, Segment
 from asr.segmenter import Segmenter, SegmentState
 from asr.task import Task
@@ -28,17 +27,18 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from asr.acoustic import State
-    from asr.audio import Resampler
     from asr.decoding.grammar import Grammar
     from asr.decoding.hypothesis import Search
+    from asr.decoding.language import LanguageModel
     from asr.decoding.lexicon import Pronunciation
     from asr.decoding.phrases import Phrase
     from asr.decoding.search import SearchOptions
+    from asr.resampler import Resampler
 
     Said = Mapping[str, tuple[Pronunciation, ...]]
 
-BLOCK = 250
-"""Frames that go through the model at once when more is pushed; 10 s."""
+BLOCK = 100
+"""Frames that go through the model at once when more is pushed; 4 s."""
 GRAMMAR_BEAM = 20.0
 """A grammar leaves few ways, so that a beam costs little that loses no sentence."""
 
@@ -49,6 +49,7 @@ def load(
     device: str = "cpu",
     precision: str | None = None,
     graph: str | Path | None = "dictation",
+    language_model: str | Path | bool = True,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Recognizer:
     """Load a model folder.
@@ -60,6 +61,9 @@ def load(
             `acoustic.precision` says which it is.
         graph: name of the search graph in the folder, or the file of another; None for the bare
             tokens of the model, or if there are grammars only.
+        language_model: what decides between the hypotheses of the search: True for the folder's
+            own language model, if it has one and the graph is its own; the file of another; False
+            for none.
         progress: called with the share done, in [0, 1], while a graph is unpacked into the cache;
             that happens when it is used for the first time.
 
@@ -82,7 +86,19 @@ def load(
     from asr.decoding.search import GraphSearch
 
     file = graph if isinstance(graph, Path) else bundle.graph(graph)
-    return Recognizer(bundle, acoustic, GraphSearch(Graph.load(file, progress), options), options)
+    search = GraphSearch(Graph.load(file, progress), options)
+    if language_model is True:
+        name = None if isinstance(graph, Path) else bundle.settings.language_model
+        decider = bundle.file(name) if name else None
+    else:
+        decider = Path(language_model) if language_model else None
+    return Recognizer(bundle, acoustic, search, options, _language_model(decider))
+
+
+def _language_model(path: Path | None) -> LanguageModel | None:
+    from asr.decoding.language import LanguageModel
+
+    return None if path is None else LanguageModel.load(path)
 
 
 def _search_options(bundle: Bundle) -> SearchOptions:
@@ -103,12 +119,14 @@ class Recognizer:
         acoustic: audio to log-probabilities.
         search: log-probabilities to words, where nothing else is asked for.
         options: of searches in other graphs.
+        language_model: what decides between the hypotheses of `search`, if not that alone.
     """
 
     bundle: Bundle
     acoustic: AcousticModel
     search: Search[Any]
     options: SearchOptions
+    language_model: LanguageModel | None = None
 
     def stream(
         self,
@@ -147,6 +165,16 @@ class Recognizer:
                 from asr.decoding.phrases import with_phrases
 
                 search = GraphSearch(with_phrases(search.graph, phrases), search.options)
+        if self.language_model and grammar is None and isinstance(search, GraphSearch):
+            from asr.decoding.rescoring import DEPTH, RescoredSearch
+
+            search = RescoredSearch(
+                search,
+                self.language_model,
+                self.bundle.settings.language_scale,
+                settling=nbest == 1,
+                depth=max(nbest, DEPTH),
+            )
         return Task(search, grammar, tuple(phrases), nbest)
 
     @cached_property
@@ -237,6 +265,7 @@ class Recognizer:
 
         Raises:
             ModelError: when the snapshot is damaged, or of another model.
+            GraphError: when the recogniser has another graph than the stream had.
             UsageError: when a grammar is not there that it was using.
         """
         return Stream.from_snapshot(self, snapshot, grammars)
@@ -282,10 +311,12 @@ class Stream:
         Raises:
             GraphError: when a phrase is wrong.
         """
+        if grammar is self._task.grammar and tuple(phrases) == self._task.phrases:
+            return
         self._task = self._recognizer.task(grammar, phrases, self._task.nbest)
         segment = self._segment
         if segment is not None and not segment.quiet.spoke:
-            segment = replace(segment, task=self._task)
+            segment = replace(segment, task=self._task, after=None)
             if segment.search is not None:
                 segment = self._segmenter.resumed(segment.search.log_probs, segment)
             self._segment = segment
@@ -303,7 +334,8 @@ class Stream:
         Raises:
             AudioError: when the samples are no audio, or the rate is no rate.
         """
-        from asr.audio import Resampler, sanitise
+        from asr.audio import sanitise
+        from asr.resampler import Resampler
 
         audio = sanitise(samples)
         rest: list[NDArray[np.float32]] = []
@@ -370,6 +402,7 @@ class Stream:
             "resampler": self._resampler and [self._resampler.rate_in, *self._resampler.position],
             "segment_task": _task_facts(segment.task),
             "begin": segment.begin,
+            "after": segment.after,
             "quiet": asdict(segment.quiet),
             "shown": segment.shown and asdict(segment.shown),
         }
@@ -393,7 +426,7 @@ class Stream:
         cls, recognizer: Recognizer, snapshot: bytes, grammars: Iterable[Grammar]
     ) -> Stream:
         """See `Recognizer.restore`."""
-        from asr.audio import Resampler
+        from asr.resampler import Resampler
 
         bundle = recognizer.bundle
         try:
@@ -403,6 +436,7 @@ class Stream:
                 raise ModelError(
                     f"the snapshot is of model {facts['model']}, this is {bundle.identity}"
                 )
+            _check_snapshot(facts, arrays)
             known = {grammar.digest: grammar for grammar in grammars}
             task = _task(recognizer, facts["task"], known)
             stream = cls(recognizer, EndpointRules(**facts["rules"]), task)
@@ -417,15 +451,32 @@ class Stream:
                 stream._acoustic = recognizer.acoustic.state_from_bytes(
                     arrays["acoustic"].tobytes()
                 )
-            if "log_probs" in arrays:
-                shown = facts["shown"] and Partial(**facts["shown"])
-                if facts["segment_task"] != facts["task"]:
-                    task = _task(recognizer, facts["segment_task"], known)
-                begun = SegmentState(task, facts["begin"], Quiet(**facts["quiet"]), shown=shown)
-                stream._segment = stream._segmenter.resumed(arrays["log_probs"], begun)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelError(f"the snapshot is damaged: {error}") from error
+            shown = None if facts["shown"] is None else Partial(**facts["shown"])
+            if facts["segment_task"] != facts["task"]:
+                task = _task(recognizer, facts["segment_task"], known)
+            quiet = Quiet(**facts["quiet"])
+            begun = SegmentState(task, facts["begin"], facts["after"], quiet, shown=shown)
+            heard = arrays.get("log_probs", np.zeros((0, 0), np.float32))
+            stream._segment = stream._segmenter.resumed(heard, begun)
+        except AsrError:
+            raise
+        except Exception as error:  # damaged archives raise nearly anything
+            raise ModelError(f"the snapshot is damaged: {' '.join(str(error).split())}") from error
         return stream
+
+
+def _check_snapshot(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Raises ValueError for what would be found wrong only when the stream goes on."""
+    counts = {name: facts[name] for name in ("samples", "origin", "lead_in", "begin")}
+    counts |= {name: facts["quiet"][name] for name in ("frames", "silent")}
+    for name, count in counts.items():
+        if type(count) is not int or not 0 <= count < 1 << 53:
+            raise ValueError(f"{name} cannot be {count!r}")
+    if type(facts["after"]) not in (int, type(None)):
+        raise ValueError(f"no state of a graph is {facts['after']!r}")
+    pending = arrays["pending"]
+    if pending.ndim != 1 or pending.dtype != np.float32:
+        raise ValueError(f"samples cannot be {pending.dtype} {list(pending.shape)}")
 
 
 def _task_facts(task: Task) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class SegmentState:
     Attributes:
         task: what is listened for in it.
         begin: its first frame, counted from the first frame of the stream.
+        after: where the language model stands behind the segment before; see `Task.behind`.
         quiet: how it has sounded.
         search: state of the search; None before its first frame.
         words: the hypothesis, stable words included.
@@ -50,6 +51,7 @@ class SegmentState:
 
     task: Task
     begin: int = 0
+    after: int | None = None
     quiet: Quiet = field(default_factory=Quiet)
     search: Any = None
     words: Words = ()
@@ -98,14 +100,16 @@ class Segmenter:
                 break
             heard = state.search.log_probs
             if reason == "longest" and state.stable and not state.task.grammar:
-                verdict = Verdict(state.task.search.finish(state.search)[: state.stable])
+                words = state.task.search.finish(state.search)[: state.stable]
+                verdict = Verdict(words, after=state.task.behind(state.search, len(words)))
                 resume = verdict.words[-1].end
             else:
                 verdict = state.task.read(state.search, state.words)
                 resume = len(heard) - min(PRE_ROLL, quiet.silent // 2)
             events += self._over(verdict, state)
             log_probs = np.concatenate([heard[resume:], log_probs])
-            state = SegmentState(self.task, state.begin + resume)
+            after = verdict.after if self.task is state.task else None
+            state = SegmentState(self.task, state.begin + resume, after)
         partial, state = self._partial(state)
         return events + partial, state
 
@@ -116,8 +120,9 @@ class Segmenter:
         return self._over(state.task.read(state.search, state.words), state)
 
     def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
-        """Make a state, known by task, begin, quiet and shown, from the segment's frames [T, V]."""
-        heard = self._read(log_probs, SegmentState(state.task, state.begin), state.quiet)
+        """Make a state from the frames of a segment, [T, V], and what else is known of it."""
+        begun = SegmentState(state.task, state.begin, state.after)
+        heard = self._read(log_probs, begun, state.quiet)
         return replace(heard, shown=state.shown)
 
     def _read(
@@ -129,6 +134,8 @@ class Segmenter:
         """
         frames, search = state.quiet.frames, state.task.search
         words, reached, stable = state.words, state.search, state.stable
+        if reached is None and len(log_probs):
+            reached = state.task.begin(state.after)
         begin = 0
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)

@@ -29,6 +29,7 @@ class Verdict:
         accepted: whether that is enough, and the words are a whole sentence.
         match: what a whole sentence of a grammar means.
         alternatives: the likeliest hypotheses, if they are asked for.
+        after: see `Task.behind`.
     """
 
     words: Words
@@ -36,6 +37,7 @@ class Verdict:
     accepted: bool = True
     match: Match | None = None
     alternatives: tuple[Hypothesis, ...] = ()
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Task:
                 beginning of a sentence only.
         """
         if self.grammar is None:
-            return Verdict(self.search.finish(state), alternatives=self._alternatives(state))
+            said = self.search.finish(state)
+            after = self.behind(state, len(said))
+            return Verdict(said, alternatives=self._alternatives(state), after=after)
         search: Any = self.search
         end = search.finished(state)
         sentence = search.words(end)
@@ -82,10 +86,36 @@ class Task:
             self._alternatives(state),
         )
 
+    def begin(self, after: int | None) -> Any:
+        """Where the search stands before a segment's first frame, after `behind` that before it."""
+        search: Any = self.search
+        return None if after is None else search.start(after)
+
+    def behind(self, state: Any, count: int) -> int | None:
+        """Where the language model stands behind the first words of a segment.
+
+        Args:
+            state: of the search.
+            count: how many words.
+
+        Returns:
+            a state of the search's graph; None where nothing is known of it, or in a grammar, in
+            which nothing follows a sentence.
+        """
+        from asr.decoding.rescoring import RescoredSearch
+        from asr.decoding.search import GraphSearch
+
+        if self.grammar is None and isinstance(self.search, (GraphSearch, RescoredSearch)):
+            return self.search.behind(state, count)
+        return None
+
     def _alternatives(self, state: Any) -> tuple[Hypothesis, ...]:
         if self.nbest == 1:
             return ()
         from asr.decoding.nbest import alternatives
+        from asr.decoding.rescoring import RescoredSearch
 
+        if isinstance(self.search, RescoredSearch):
+            return tuple(self.search.alternatives(state, self.nbest))
         search: Any = self.search
         return tuple(alternatives(search, state, self.nbest))

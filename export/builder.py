@@ -23,7 +23,9 @@ MICROSOFT = "com.microsoft"
 """Domain of the operators that onnxruntime has beyond ONNX."""
 TO_THE_END = np.iinfo(np.int64).max
 TYPES = {"f": np.float32, "i": np.int64}
-"""Types of constants by kind; whatever is unsigned or 16 bits wide stays as it is."""
+"""Types of constants by kind."""
+NARROW = (np.uint8, np.int8, np.int16)
+"""Types that constants keep."""
 
 Shape = list[int | str]
 
@@ -42,7 +44,7 @@ class GraphBuilder:
         """A constant, from a tensor, an array or numbers; a name that is there is that constant."""
         if name not in self.weights:
             array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
-            kind = array.dtype if array.dtype in (np.uint8, np.int16) else TYPES[array.dtype.kind]
+            kind = array.dtype if array.dtype in NARROW else TYPES[array.dtype.kind]
             self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array, kind), name)
         return name
 

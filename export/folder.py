@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.acoustic import AcousticModel
 from asr.bundle import CONFIG, TOKENS, Bundle, Settings, describe
+from asr.decoding.language import LanguageModel
 from asr.errors import ExportError, ModelError
 from asr.nn.frontend import RATE
 from asr.nn.model import END, FRAME
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MODELS = {"fp32": "model", "int8": "model.int8"}
 """File of each precision, without its suffix."""
 CARD = "README.md"
+LANGUAGE_MODEL = "language.onnx"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def export(
     *,
     head: str = "phones",
     graphs: dict[str, Path] | None = None,
+    language_model: Path | None = None,
     card: Path | None = None,
     int8: bool = True,
     ort: bool = False,
@@ -61,6 +64,7 @@ def export(
         target: the folder; one that holds a Rill model already is replaced.
         head: the CTC head to export.
         graphs: search graphs to ship with it, by name.
+        language_model: what decides between the hypotheses of the search, to ship with it.
         card: the model card; without one the card of the folder that is replaced stays, if any.
         int8: write the model in 8-bit integers as well.
         ort: write the models in the ORT format, with the list of operators that they need.
@@ -73,6 +77,9 @@ def export(
             to ship is missing, or `target` is something else than a model folder.
     """
     shipped = {f"{name}.graph": path for name, path in (graphs or {}).items()}
+    if language_model:
+        LanguageModel.load(language_model)
+        shipped[LANGUAGE_MODEL] = language_model
     _check(target, [*shipped.values(), *([card] if card else [])])
     if len(tokens) != model.encoder.config.heads.get(head):
         raise ExportError(f"{len(tokens)} tokens do not fit head {head!r} of the model")
@@ -108,7 +115,8 @@ def export(
             int8=files.get("int8"),
             states={name: list(shape) for name, shape in model.state_shapes.items()},
             files={name: describe(folder / name) for name in (*files.values(), TOKENS, *shipped)},
-            graphs={name.removesuffix(".graph"): name for name in shipped},
+            graphs={name: f"{name}.graph" for name in graphs or {}},
+            language_model=LANGUAGE_MODEL if language_model else None,
             **facts,
         )
         (folder / CONFIG).write_text(settings.to_json(), encoding="utf-8")

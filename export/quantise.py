@@ -12,28 +12,47 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 ZERO = 128
-"""What stands for zero. Weights and activations are both unsigned: products of signed and unsigned
-integers saturate on x86 processors without VNNI."""
+"""The activation that stands for zero; they are unsigned, weights are signed."""
+PAIR = 128
+"""Largest sum of two neighbouring weights of one sign. x86 processors without VNNI add the products
+of two neighbours in 16 bits, where 255 * PAIR still fits."""
 ACTIVATION_STEP = 1 / 127
 """So that [-1, 1] is 1 to 255."""
-SHARES = np.linspace(0.6, 1.0, 21)
-"""Of a column's largest weight: what lies beyond may be cut off if the rest gains by it."""
+SHARES = np.linspace(0.4, 1.0, 31)
+"""Of the largest weight: what lies beyond may be cut off if the rest gains by it."""
 
 
-def quantise_8_bit(weight: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """A matrix [K, N] in integers, and the scale [N] of each column.
+def quantise_8_bit(weight: Floats, *, columns: bool = True) -> tuple[NDArray[np.int8], Floats]:
+    """A matrix [K, N] in integers, and the scale [N] of each column, or the one of all.
 
-    Each column has the scale of SHARES that leaves the smallest squared error.
+    It is that of SHARES that leaves the smallest squared error.
     """
-    largest = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny)
-    best, scale = np.full(len(largest), np.inf), largest / 127
+    over = 0 if columns else (0, 1)
+    largest = np.abs(weight).max(axis=over).clip(np.finfo(np.float32).tiny)
+    pairs = _pairs(weight).max(axis=(0, 1))
+    largest = np.maximum(largest, 127 / PAIR * (pairs if columns else pairs.max()))
+    best, scale = np.full_like(largest, np.inf), largest / 127
     for share in SHARES:
         tried = share * largest / 127
-        error = np.square(weight - tried * _rounded(weight / tried, 127)).sum(axis=0)
+        error = np.square(weight - tried * _paired(weight / tried)).sum(axis=over)
         scale = np.where(error < best, tried, scale)
         best = np.minimum(error, best)
-    integers = _rounded(weight / scale, 127) + ZERO
-    return integers.astype(np.uint8), scale.astype(np.float32)
+    return _paired(weight / scale).astype(np.int8), np.asarray(scale, np.float32)
+
+
+def _pairs(x: Floats) -> Floats:
+    """What two neighbours of a column, of which each row is in one pair, have above and below 0."""
+    parts = np.stack([x, -x]).clip(0)
+    pairs: Floats = parts[:, ::2] + np.pad(parts[:, 1::2], ((0, 0), (0, len(x) % 2), (0, 0)))
+    return pairs
+
+
+def _paired(x: Floats) -> Floats:
+    """Rounds to 8 bits, pairs that are over PAIR towards zero."""
+    x = _rounded(x, 127)
+    excess = np.maximum(_pairs(x).max(axis=0) / PAIR, 1).repeat(2, axis=0)[: len(x)]
+    whole: Floats = np.trunc(x / excess)
+    return whole
 
 
 def quantise_16_bit(weight: Floats) -> tuple[NDArray[np.int16], Floats]:

@@ -8,6 +8,7 @@ features come from sherpa-onnx, which computes the same ones (kaldi-native-fbank
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from asr.decoding.ctc import write_expanded
+from asr.decoding.ctc import BREAK_OFF, write_expanded
 from asr.decoding.fst import ARC, HEADER, STATE, read_header
 from asr.decoding.graph import PhoneGraph
 from asr.decoding.search import SearchOptions
@@ -29,11 +30,13 @@ from .twin import CHUNK, build_twin
 from .verify import STREAMS, compare, open_session, sound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import onnxruntime
     from numpy.typing import NDArray
 
+    from asr.decoding.grammar import Grammar
+    from asr.decoding.rules import Tag
     from asr.nn.model import CtcModel
 
     Floats = NDArray[np.float32]
@@ -95,9 +98,10 @@ def write_graph(graph: PhoneGraph, options: SearchOptions, path: Path) -> None:
 
     sherpa-onnx adds the costs of a graph to those of the tokens as they are. So the graph gets what
     the search's options would do to the tokens: their scale, and the priors that are taken off.
+    Dictation may be broken off anywhere, a sentence of a grammar may not.
     """
     with path.open("w+b") as file:
-        write_expanded(graph.fst, file)
+        write_expanded(graph.fst, file, break_off=math.inf if graph.root is None else BREAK_OFF)
         file.seek(0)
         _, states, arcs = read_header(file.read(HEADER.size), str(path))
     tables = HEADER.size
@@ -109,13 +113,23 @@ def write_graph(graph: PhoneGraph, options: SearchOptions, path: Path) -> None:
     costs.flush()
 
 
+def word_names(graph: PhoneGraph, tags: Sequence[Tag | str] = ()) -> tuple[str, ...]:
+    """What the labels of a graph stand for, from 0 on: words, `{tags}` and `<rules>`.
+
+    In a table of symbols no name has a blank: in tags they become underscores.
+    """
+    words = (graph.vocabulary[label][0] for label in range(1, len(graph.vocabulary) + 1))
+    texts = (f"<{tag}>" if isinstance(tag, str) else f"{{{tag.text}}}" for tag in tags)
+    return ("<eps>", *words, *("_".join(text.split()) for text in texts))
+
+
 def export(
     model: CtcModel,
     tokens: tuple[str, ...],
     target: Path,
     *,
     head: str = "phones",
-    graph: Path | None = None,
+    graph: Path | Grammar | None = None,
     search: dict[str, Any] | None = None,
     int8: bool = True,
     **metadata: str,
@@ -127,7 +141,7 @@ def export(
         tokens: name of each token of the head.
         target: the folder.
         head: the CTC head to export.
-        graph: search graph as `asr graph` wrote it; None for greedy decoding alone.
+        graph: search graph as `asr graph` wrote it, or a grammar; None for greedy decoding alone.
         search: settings of the search in it, as in `asr.bundle.Settings`.
         int8: write the model in 8-bit integers as well.
         **metadata: properties of the files.
@@ -152,10 +166,10 @@ def export(
             (folder / FILES[precision]).write_bytes(content)
         (folder / TOKENS).write_text(token_lines(tokens), encoding="utf-8")
         if graph:
-            phones = PhoneGraph.load(graph)
+            phones = PhoneGraph.load(graph) if isinstance(graph, Path) else graph.graph
+            names = word_names(phones, () if isinstance(graph, Path) else graph.tags)
             write_graph(phones, SearchOptions(**(search or {})), folder / GRAPH)
-            words = ("<eps>", *(phones.vocabulary[i + 1][0] for i in range(len(phones.vocabulary))))
-            (folder / WORDS).write_text(token_lines(words), encoding="utf-8")
+            (folder / WORDS).write_text(token_lines(names), encoding="utf-8")
         (folder / CARD).write_text(_card(model, bool(graph), int8), encoding="utf-8")
         folder.rename(target)
     return contents["fp32"][1]
@@ -167,8 +181,8 @@ def _card(model: CtcModel, graph: bool, int8: bool) -> str:
     ahead = model.encoder.config.lookahead * SUBSAMPLING * HOP / RATE
     options = f',\n    ctc_graph="{GRAPH}"' if graph else ""
     words = (
-        f"\n`recognizer.get_result_all(stream).words` are the ids of the words in `{WORDS}`; the "
-        "text is the tokens along the best path."
+        f"\n`recognizer.get_result_all(stream).words` are the ids in `{WORDS}` of the words, and "
+        "of a grammar's `{tags}` and `<rules>`; the text is the tokens along the best path."
         if graph
         else ""
     )

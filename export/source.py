@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Weights = dict[str, NDArray[Any]]
 
 HEAD = "phones"
-FACTS = ("version", "language", "license", "data", "search", "endpoint")
+FACTS = ("version", "language", "license", "data", "search", "language_scale", "endpoint")
 """Settings that say nothing of the acoustic model's shape."""
 
 
@@ -39,6 +39,7 @@ class Source:
         tokens: name of each token of its head.
         facts: fields of `asr.bundle.Settings` by name, those of FACTS that are known.
         graphs: search graphs by name.
+        language_model: what decides between the hypotheses of the search, if there is one.
         card: the model card, if there is one.
         priors: share of each token in the training data; empty if unknown.
     """
@@ -47,6 +48,7 @@ class Source:
     tokens: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     graphs: dict[str, Path] = field(default_factory=dict)
+    language_model: Path | None = None
     card: Path | None = None
     priors: tuple[float, ...] = ()
 
@@ -63,11 +65,13 @@ class Source:
             return cls(model, TOKENS, priors=tuple(metadata.get("priors", ())))
         bundle = Bundle.open(path)
         card = path / "README.md"
+        language_model = bundle.settings.language_model
         return cls(
             _restored(bundle),
             bundle.tokens,
             {name: getattr(bundle.settings, name) for name in FACTS},
             {name: bundle.graph(name) for name in bundle.settings.graphs},
+            bundle.file(language_model) if language_model else None,
             card if card.is_file() else None,
         )
 

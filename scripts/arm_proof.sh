@@ -6,19 +6,23 @@
 #     sudo PYTHON=.venv/bin/python scripts/arm_proof.sh FOLDER [RECORDING...]
 #
 # FOLDER takes 2 GB; a second run goes on with the Debian that is in it. PYTHON is one that has Rill.
+# On an empty folder it takes some 20 minutes, most of them for counting.
 # Needs Debian's packages debootstrap, qemu-user, qemu-user-static, gcc and espeak-ng.
-set -euo pipefail
+set -Eeuo pipefail
 
 [[ $# -ge 1 && $EUID -eq 0 ]] || { echo "usage, as root: $0 FOLDER [RECORDING...]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 root=$folder/root
+log=$folder/log
 python=${PYTHON:-python3}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 pi4=cortex-a72
 newest=max # has the dot products of a Raspberry Pi 5, and more
 shift
+: > "$log"
+trap 'tail -n 20 "$log" >&2' ERR
 
 needed=(debootstrap qemu-aarch64 qemu-aarch64-static gcc espeak-ng)
 for program in "${needed[@]}"; do
@@ -28,7 +32,13 @@ done
 # A program of the Debian: CPU PROGRAM ARGUMENT...
 emulated() {
     chroot "$root" /usr/bin/env -i PATH=/rill/bin:/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 \
-        OMP_NUM_THREADS=1 QEMU_CPU="$1" "${@:2}"
+        OMP_NUM_THREADS=1 QEMU_CPU="$1" "${@:2}" 2>> "$log"
+}
+
+# Listens there: CPU NAME ARGUMENT... onnxruntime writes to the log that it misses /sys; where it
+# finds one that is not of an ARM, it crashes.
+heard() {
+    emulated "$1" python /listen.py /src/models/en-small "${@:3}" > "$folder/$2.json"
 }
 
 # How many instructions listening takes: NAME ARGUMENT... Only the emulator that is linked
@@ -37,7 +47,7 @@ counted() {
     chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root OMP_NUM_THREADS=1 \
         PYTHONPATH=/rill/lib/python3.11/site-packages /qemu-aarch64 -cpu $pi4 \
         -plugin "/count.so,to=/$1.count" /usr/bin/python3.11 /listen.py /src/models/en-small \
-        "${@:2}" > /dev/null
+        "${@:2}" > /dev/null 2>> "$log"
     cp "$root/$1.count" "$folder"
 }
 
@@ -48,7 +58,7 @@ handler=/proc/sys/fs/binfmt_misc
 if [[ ! -e $root/rill/bin/pip ]]; then
     debootstrap --arch=arm64 --variant=minbase \
         --include=python3,python3-venv,python3-dev,gcc,libc6-dev bookworm "$root" "$mirror" \
-        > "$folder/debootstrap.log"
+        >> "$log" 2>&1
     emulated $pi4 python3 -m venv /rill
 fi
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
@@ -65,10 +75,10 @@ cp "$here/scripts/arm/listen.py" "$root"
 known = tomllib.load(open(sys.argv[1], "rb"))
 print("\n".join(known["build-system"]["requires"] + known["project"]["dependencies"]))' \
     "$here/pyproject.toml" > "$folder/needed.txt"
-"$python" -m pip download --quiet --dest "$root/wheels" --only-binary :all: --python-version 3.11 \
+"$python" -m pip download -qq --dest "$root/wheels" --only-binary :all: --python-version 3.11 \
     --platform=manylinux_2_{17,26,27,28}_aarch64 --requirement "$folder/needed.txt"
 emulated $pi4 pip install --quiet --no-index --find-links /wheels --no-compile \
-    --upgrade --force-reinstall /src 2> "$folder/pip.log" || { cat "$folder/pip.log"; exit 1; }
+    --upgrade --force-reinstall /src
 
 echo "Recordings"
 cp "$here/asr/cli/demo.flac" "$@" "$root/clips"
@@ -88,10 +98,12 @@ inside=("${clips[@]#"$root"}")
 echo "Listening here and there"
 OMP_NUM_THREADS=1 "$python" "$here/scripts/arm/listen.py" "$here/models/en-small" "${clips[@]}" \
     > "$folder/here.json"
+rm -rf "$root/root/.cache"
+heard $pi4 first # the start that unpacks the search graph
 for cpu in $pi4 $newest; do
-    emulated $cpu python /listen.py /src/models/en-small "${inside[@]}" > "$folder/$cpu.json"
+    heard $cpu $cpu "${inside[@]}"
 done
-emulated $pi4 python /listen.py /src/models/en-small "${inside[@]}" --bare > "$folder/bare.json"
+heard $pi4 bare "${inside[@]}" --bare
 
 echo "Counting instructions"
 gcc -O2 -Wall -Wextra -shared -fPIC -o "$root/count.so" "$here/scripts/arm/count.c"

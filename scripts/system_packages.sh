@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs the system packages of the tests: a sound system to play into the microphone of, a
-# pronouncer, what KenLM is built with, a browser, and npm for what runs in it. Says what to install
-# where it may not.
+# pronouncer, a counter of instructions, what KenLM is built with, a browser, and npm for what runs in
+# it. Says what to install where it may not.
 set -euo pipefail
 
 packages=(
-    pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins espeak-ng
+    pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins espeak-ng valgrind
     cmake g++ zlib1g-dev libbz2-dev liblzma-dev
     libboost-program-options-dev libboost-system-dev libboost-thread-dev libboost-test-dev
 )

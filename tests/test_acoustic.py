@@ -1,5 +1,7 @@
 """However streams are cut, stacked, saved and restored, the log-probabilities are the same."""
 
+import io
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -81,6 +83,20 @@ def test_a_damaged_state_is_refused(model):
     for wrong in (b"", b"PK", data[: len(data) // 2], b"x" * 100):
         with pytest.raises(ModelError, match="damaged"):
             model.state_from_bytes(wrong)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x[:, :-1], lambda x: x.astype(np.float64), lambda x: x[..., None], np.concatenate],
+    ids=["shorter", "wider", "deeper", "other streams"],
+)
+@pytest.mark.parametrize("name", ["samples", "hidden"])
+def test_a_saved_state_of_another_shape_is_refused(model, name, change):
+    state = {**model.start(2), "identity": np.array(model.bundle.identity)}
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **{**state, name: change(state[name])})
+    with pytest.raises(ModelError, match=r"damaged: .* expected float32"):
+        model.state_from_bytes(file.getvalue())
 
 
 def test_the_state_of_another_model_is_refused(model, tmp_path):

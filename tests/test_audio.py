@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.audio import Resampler, duration, read, read_pcm, sanitise
+from asr.audio import duration, read, read_pcm, sanitise
 from asr.errors import AudioError
+from asr.resampler import Resampler
 from tests.sound import record, tone
 
 RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000]

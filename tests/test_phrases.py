@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ import pytest
 import asr
 from asr.audio import read
 from asr.decoding.phrases import Phrase, with_phrases
+from asr.endpoint import Endpointer, EndpointRules
 from asr.recognizer import Recognizer, Stream
-from asr.results import Final
-from tests.speech import ROOT
+from asr.results import Event, Final
+from asr.segmenter import Segmenter
+from tests.speech import ROOT, utterances
+from tests.test_recognizer import resident
 
 NAMES = [Phrase("mildenhurst"), Phrase("belgarion")]
 
@@ -42,7 +47,10 @@ def spoken(text: str, folder: Path) -> np.ndarray:
 
 
 def text(stream: Stream, samples: np.ndarray) -> str:
-    events = [*stream.push(samples, 16_000), *stream.flush()]
+    return finals([*stream.push(samples, 16_000), *stream.flush()])
+
+
+def finals(events: list[Event]) -> str:
     return " ".join(event.segment.text for event in events if isinstance(event, Final))
 
 
@@ -64,6 +72,47 @@ def test_streams_side_by_side_do_not_hear_each_others_names(recognizer, train):
             said[stream] += "".join(e.segment.text for e in events if isinstance(e, Final))
     assert said[plain] == alone
     assert "mildenhurst" in said[biased]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_restored_stream_goes_on_with_its_phrases(recognizer, train, door, share):
+    samples = np.concatenate([train, np.zeros(24_000, np.float32), door])
+    cut = int(share * len(samples))
+    whole = recognizer.stream(phrases=NAMES)
+    uninterrupted = whole.push(samples[:cut], 16_000)
+    uninterrupted += [*whole.push(samples[cut:], 16_000), *whole.flush()]
+    stream = recognizer.stream(phrases=NAMES)
+    heard = stream.push(samples[:cut], 16_000)
+    stream = recognizer.restore(stream.snapshot())
+    heard += [*stream.push(samples[cut:], 16_000), *stream.flush()]
+    assert heard == uninterrupted
+    assert {"mildenhurst", "belgarion"} <= set(finals(heard).split())
+
+
+def test_an_hour_leaves_memory_as_it_was():
+    """With phrases and with a grammar; in a process of its own, as its heap is measured."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert max(pool.submit(growth_in_an_hour).result()) < 5
+
+
+def growth_in_an_hour() -> list[float]:
+    """MB that an hour of one speaker's sounds adds after the first minute, for each task."""
+    spoken = utterances("dev", 12, "librispeech")
+    samples = np.concatenate([utterance.samples for utterance in spoken])
+    loaded = asr.load(ROOT / "models" / "en-small")
+    log_probs, _ = loaded.acoustic.step(samples[None, : len(samples) // 640 * 640])
+    grammar = loaded.word_list([utterance.text for utterance in spoken])
+    growth = []
+    words = Phrase(" ".join(spoken[0].text.split()[:3]))
+    for task in (loaded.task(None, NAMES, 1), loaded.task(grammar, [words], 1)):
+        stage, state = Segmenter(task, Endpointer(EndpointRules(), 0.04)), None
+        for second in range(3600):
+            begin = 25 * second % (log_probs.shape[1] - 25)
+            _, state = stage.step(log_probs[0, begin : begin + 25], state)
+            if second == 60:
+                after_a_minute = resident()
+        growth.append(resident() - after_a_minute)
+    return growth
 
 
 def private(megabytes: float) -> float:

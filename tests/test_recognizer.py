@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import asr
 from asr.decoding.lexicon import TOKENS
-from asr.errors import AudioError, DeviceError, ModelError
+from asr.errors import AudioError, DeviceError, GraphError, ModelError
 from asr.export.verify import sound
 from asr.nn.model import CtcModel
+from tests.decoding.world import small_graph
 from tests.models import export_tiny, tiny
 from tests.speech import ROOT, utterances
 
@@ -196,6 +197,17 @@ def test_a_snapshot_of_another_model_is_refused(recognizer, tmp_path):
         recognizer.restore(other.stream().snapshot())
 
 
+def test_a_snapshot_of_another_graph_is_refused(recognizer, speech, tmp_path, monkeypatch):
+    """A segment goes on from where the words before have led to in its graph."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small_graph().save(tmp_path / "small.graph")
+    other = asr.load(MODEL, graph=tmp_path / "small.graph")
+    stream = recognizer.stream()
+    stream.push(speech, RATE)
+    with pytest.raises(GraphError, match="the graph that was begun with"):
+        other.restore(stream.snapshot())
+
+
 def test_no_sample_is_left_undecoded(recognizer):
     """The last word is there when the audio ends with it."""
     for utterance in utterances("dev", count=3, source="librispeech"):
@@ -207,7 +219,7 @@ def test_no_sample_is_left_undecoded(recognizer):
 
 
 def test_no_word_is_lost_after_an_endpoint(recognizer):
-    """One that sounds like another may be taken for it: the recurrent state is not the same."""
+    """One that sounds like another may be taken for it: other words were said before."""
     same, total = 0, 0
     for utterance in utterances("dev", count=6, source="speechocean762"):
         pause = np.zeros(2 * RATE, np.float32)
@@ -216,7 +228,7 @@ def test_no_word_is_lost_after_an_endpoint(recognizer):
         assert len(second.words) == len(first.words)
         apart = (len(utterance.samples) + len(pause)) / RATE
         for before, after in zip(first.words, second.words, strict=True):
-            assert after.start - before.start == pytest.approx(apart, abs=5 * FRAME)
+            assert after.start - before.start == pytest.approx(apart, abs=10 * FRAME)
             same, total = same + (after.text == before.text), total + 1
     assert same >= 0.6 * total
 

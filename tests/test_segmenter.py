@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,48 @@ def test_any_cut_gives_the_same_finals(text, cuts, silence, longest):
     assert sum(len(segment.words) for segment in whole) >= len(
         [a for a, b in zip(text, "." + text, strict=False) if a != b and a != "."]
     )
+
+
+def hearing(**rules) -> Segmenter:
+    search = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=15))
+    return Segmenter(Task(search), Endpointer(EndpointRules(**rules), FRAME))
+
+
+def test_a_segment_goes_on_with_the_sentence_before_a_pause():
+    """What sounds the same is told apart by the word before; after a longer pause it is not."""
+    stage, pause = hearing(silence=0.4, silence_before_speech=1.0), "- " * 12
+    reed = world.frames("R IY D")
+
+    def said(before: str, between: str) -> str:
+        return texts(run(stage, [np.concatenate([world.frames(before + between), reed])]))[-1]
+
+    assert said("- AH ", pause) == "reed"
+    assert said("- B AH S ", pause) == "read"
+    assert said("- AH ", 5 * pause) == said("- B AH S ", 5 * pause)
+    _, state = stage.step(world.frames("- AH " + pause))
+    assert stage.flush(state) == []
+    assert texts(run(stage, [reed])) == [said("- AH ", 5 * pause)]
+
+
+def test_a_segment_goes_on_where_the_longest_was_cut():
+    words = world.frames("- AH - R IY D - - - -")
+    whole = texts(run(hearing(silence=9), [np.concatenate([words] * 20)]))
+    cut = texts(run(hearing(silence=9, longest=1.0), [np.concatenate([words] * 20)]))
+    assert len(cut) > 10
+    assert " ".join(cut) == whole[0]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 300), st.lists(st.integers(0, 40), max_size=20))
+def test_any_cut_gives_the_same_words_of_a_graph(seed, count, cuts):
+    stage, log_probs = hearing(silence=0.2, longest=4.0), noise(count, seed)
+    whole = finals(run(stage, [log_probs]))
+    events, state = [], None
+    for piece in np.split(log_probs, np.minimum(np.cumsum(cuts, dtype=int), count)):
+        more, state = stage.step(piece, state)
+        events.append(more)
+        heard = state.search.log_probs if state.search else log_probs[:0]
+        state = stage.resumed(heard, replace(state, search=None, words=(), stable=0))
+    assert finals([*events, stage.flush(state)]) == whole
 
 
 @given(st.integers(0, 10_000), st.integers(30, 300), st.integers(1, 40), st.sampled_from([5, 100]))

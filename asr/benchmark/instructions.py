@@ -73,18 +73,35 @@ def _count(options: dict[str, Any], clip: str, chunks: Sequence[int | None], how
     """Instructions of a process that hears a clip once for each of `chunks`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        prefix = {
-            "perf": (*PERF, f"--output={log}", "--"),
-            "valgrind": (*VALGRIND, f"--log-file={log}"),
-        }[how]
-        with Process(options, prefix) as process:
+        with Process(options, counting(how, log)) as process:
             for chunk in chunks:
                 process.ask("hear", clip=clip, chunk=chunk)
-        said = log.read_text(encoding="utf-8", errors="replace")
-    counted = {"perf": _counted_by_perf, "valgrind": _counted_by_valgrind}[how](said)
-    if not counted:
+        return counted(how, log)
+
+
+def counting(how: str, log: Path) -> tuple[str, ...]:
+    """The beginning of a command that counts what the rest of it takes, and writes that to a file.
+
+    Args:
+        how: `perf` or `valgrind`.
+        log: the file.
+    """
+    if how == "perf":
+        return (*PERF, f"--output={log}", "--")
+    return (*VALGRIND, f"--log-file={log}")
+
+
+def counted(how: str, log: Path) -> int:
+    """The count that a command with `counting` left in a file.
+
+    Raises:
+        AsrError: when there is none.
+    """
+    said = log.read_text(encoding="utf-8", errors="replace")
+    count = _counted_by_perf(said) if how == "perf" else _counted_by_valgrind(said)
+    if not count:
         raise AsrError(f"{how} counted no instructions: {' '.join(said.split())}")
-    return counted
+    return count
 
 
 def _counted_by_perf(said: str) -> int | None:

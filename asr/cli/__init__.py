@@ -15,6 +15,7 @@ from asr.cli.eval import evaluate
 from asr.cli.export import export
 from asr.cli.graph import graph
 from asr.cli.lexicon import lexicon
+from asr.cli.lm import lm
 from asr.cli.mic import mic
 from asr.cli.prepare import prepare
 from asr.cli.train import train
@@ -35,6 +36,7 @@ for command in (transcribe, mic, demo, train, export, graph, bench):
     app.command()(command)
 app.add_typer(prepare)
 app.add_typer(lexicon)
+app.add_typer(lm)
 app.command("eval")(evaluate)
 
 

@@ -57,6 +57,14 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option(help="Write all figures and every utterance to this file.")
     ] = None,
+    lm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Language model that decides between the graph's hypotheses, in place of the "
+            "model's own; `none` for no such model.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page with plots to this HTML file.")
     ] = None,
@@ -72,8 +80,9 @@ def evaluate(
     from asr.evaluation.summary import Evaluation, Summary
     from asr.evaluation.utterances import read_set
 
+    decider = True if lm is None else lm != "none" and Path(lm)
     conditions = Conditions(
-        model, graph, aligner or model, chunk_ms / 1000, noise, snrs, jobs, nbest
+        model, graph, aligner or model, chunk_ms / 1000, noise, snrs, jobs, nbest, decider
     )
     utterances = read_set(manifest)
     count = len(utterances) * (1 + len(snrs))

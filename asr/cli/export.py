@@ -11,6 +11,7 @@ import typer
 from asr.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
+    from asr.decoding.grammar import Grammar
     from asr.export.source import Source
 
 
@@ -59,6 +60,22 @@ def export(
             dir_okay=False,
         ),
     ] = None,
+    language_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Language model that `asr lm export` wrote, to ship with it.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    grammar: Annotated[
+        Path | None,
+        typer.Option(
+            help="For sherpa-onnx: a grammar in JSGF in the place of the dictation graph.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     card: Annotated[
         Path | None, typer.Option(help="Model card in Markdown.", exists=True, dir_okay=False)
     ] = None,
@@ -74,6 +91,12 @@ def export(
         float | None,
         typer.Option(help="How much of the tokens' priors is taken off, chosen on dev."),
     ] = None,
+    language_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the language model against the graph's, chosen on dev."
+        ),
+    ] = None,
     onnxruntime_web: Annotated[
         Path | None,
         typer.Option(
@@ -87,9 +110,16 @@ def export(
 
     What is not given is taken from the model folder, where the source is one.
     """
-    given = {"version": version, "language": language, "license": terms, "data": data}
+    given = {
+        "version": version,
+        "language": language,
+        "license": terms,
+        "data": data,
+        "language_scale": language_scale,
+    }
+    files = (gate, graph, grammar, card, language_model)
     if to is Runtime.WEB:
-        if any((gate, graph, card, half, acoustic_scale, prior_scale, *given.values())) or not int8:
+        if any((*files, half, acoustic_scale, prior_scale, *given.values())) or not int8:
             raise UsageError("--to web takes a model folder as it is; export that first")
         _to_web(source, target, onnxruntime_web)
         return
@@ -102,10 +132,14 @@ def export(
     facts["search"] = _search(opened, source, acoustic_scale, prior_scale)
     graphs = {**opened.graphs, **({"dictation": graph} if graph else {})}
     if to is Runtime.SHERPA:
-        if gate or card:
-            raise UsageError("--gate and --card are for a model folder; export one first")
-        _to_sherpa(opened, target, graphs.get("dictation"), int8, facts)
+        if gate or card or language_model or language_scale is not None:
+            raise UsageError(
+                "--gate, --card and the language model are for a model folder; export one first"
+            )
+        _to_sherpa(opened, target, _graph(graphs.get("dictation"), grammar), int8, facts)
         return
+    if grammar:
+        raise UsageError("--grammar goes with --to sherpa-onnx; Rill reads grammars as they are")
     from asr.export.folder import export as write
     from asr.export.half import halved
 
@@ -114,6 +148,7 @@ def export(
         opened.tokens,
         target,
         graphs=graphs,
+        language_model=language_model or opened.language_model,
         card=card or opened.card,
         int8=int8,
         ort=to is Runtime.ORT,
@@ -146,8 +181,23 @@ def _search(
     return search
 
 
+def _graph(dictation: Path | None, grammar: Path | None) -> Path | Grammar | None:
+    """What sherpa-onnx is to search in; a grammar's words are said as the graph has them."""
+    if grammar is None:
+        return dictation
+    from asr.decoding.grammar import Grammar, Known
+    from asr.decoding.graph import PhoneGraph
+
+    lexicon = Known(PhoneGraph.load(dictation).vocabulary) if dictation else {}
+    return Grammar.load(grammar, lexicon)
+
+
 def _to_sherpa(
-    source: Source, target: Path, graph: Path | None, int8: bool, facts: dict[str, Any]
+    source: Source,
+    target: Path,
+    graph: Path | Grammar | None,
+    int8: bool,
+    facts: dict[str, Any],
 ) -> None:
     from asr.export.sherpa import export as write
     from asr.export.sherpa import padding

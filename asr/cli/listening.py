@@ -39,7 +39,10 @@ PhrasesFile = Annotated[
 LanguageModel = Annotated[
     Path | None,
     typer.Option(
-        "--lm", metavar="FILE.graph", help="Search graph in place of the model's; see `asr graph`."
+        "--lm",
+        metavar="FILE",
+        help="In place of the model's own: a search graph, as `asr graph` builds, or a language "
+        "model in ONNX, as `asr lm export` writes, which decides between the graph's hypotheses.",
     ),
 ]
 LexiconFile = Annotated[
@@ -83,7 +86,7 @@ class Choice:
         words_only: words between commas, or the file that has them.
         phrases: file of phrases.
         lexicon: file of pronunciations.
-        lm: file of a search graph.
+        lm: file of a search graph or a language model.
         nbest: number of hypotheses.
     """
 

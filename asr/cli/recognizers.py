@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,13 +44,20 @@ def model_folder(chosen: Path | None) -> Path:
     )
 
 
+def knowledge(lm: Path | None) -> dict[str, Any]:
+    """What `asr.load` is told of the file that --lm names, if any."""
+    if lm is None:
+        return {}
+    return {"language_model": lm} if lm.suffix == ".onnx" else {"graph": lm}
+
+
 def load(model: Path | None, device: str = "cpu", lm: Path | None = None) -> Recognizer:
     """Load a model; on a terminal a bar shows its first unpacking.
 
     Args:
         model: its folder, if one was chosen.
         device: what it runs on.
-        lm: file of a search graph that takes the place of the model's own.
+        lm: file of a search graph or a language model that takes the place of the model's own.
 
     Raises:
         ModelError: when it is missing or damaged.
@@ -63,14 +70,14 @@ def load(model: Path | None, device: str = "cpu", lm: Path | None = None) -> Rec
 
     folder = model_folder(model)
     console = rich.console.Console(stderr=True)
-    graph = lm or "dictation"
+    options = knowledge(lm)
     if not console.is_terminal:
-        return asr.load(folder, device=device, graph=graph)
+        return asr.load(folder, device=device, **options)
     with rich.progress.Progress(console=console, transient=True) as bar:
         task = bar.add_task("unpacking the graph, once", total=1, visible=False)
         return asr.load(
             folder,
             device=device,
-            graph=graph,
             progress=lambda share: bar.update(task, completed=share, visible=True),
+            **options,
         )

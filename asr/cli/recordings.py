@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asr
+from asr.cli.recognizers import knowledge
 from asr.errors import AsrError, AudioError, UsageError
 from asr.results import Final, Rejected, Segment
 
@@ -173,7 +174,7 @@ _stop: Event
 def _begin_worker(worker: Worker, done: Any, stop: Event) -> None:
     global _recognizer, _listening, _done, _stop
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _recognizer = asr.load(worker.model, device=worker.device, graph=worker.lm or "dictation")
+    _recognizer = asr.load(worker.model, device=worker.device, **knowledge(worker.lm))
     _listening, _done, _stop = worker.listening, done, stop
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.audio import HIGHEST_RATE, LOWEST_RATE
 from asr.cli.listening import (
     Choice,
     GrammarFile,
@@ -24,6 +23,7 @@ from asr.cli.listening import (
 from asr.cli.recognizers import Model, load
 from asr.cli.recordings import STDIN, Recording, Worker, in_processes, progress, segments
 from asr.errors import AsrError, AudioError, UsageError
+from asr.resampler import HIGHEST_RATE, LOWEST_RATE
 from asr.writers import WRITERS, Transcript, Writer
 
 if TYPE_CHECKING:

@@ -413,9 +413,10 @@ static Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t t
         PyTuple_SET_ITEM(columns, column++, bytes);                                   \
     } while (0)
 
-static PyObject *answer(const Work *work)
+/* Hypotheses and steps; of the last frame all ways too, and how many of them take a phone. */
+static PyObject *answer(const Work *work, bool ways)
 {
-    PyObject *columns = PyTuple_New(8);
+    PyObject *columns = PyTuple_New(ways ? 13 : 8);
     Py_ssize_t column = 0;
     if (columns == NULL)
         return NULL;
@@ -427,6 +428,18 @@ static PyObject *answer(const Work *work)
     COLUMN(int32_t, work->steps, before);
     COLUMN(int32_t, work->steps, arc);
     COLUMN(int32_t, work->steps, frame);
+    if (!ways)
+        return columns;
+    COLUMN(int64_t, work->ways, key);
+    COLUMN(float, work->ways, cost);
+    COLUMN(int32_t, work->ways, before);
+    COLUMN(int32_t, work->ways, arc);
+    PyObject *first = PyLong_FromSize_t(work->first_ways);
+    if (first == NULL) {
+        Py_DECREF(columns);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(columns, column, first);
     return columns;
 }
 
@@ -443,13 +456,14 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     (void)module;
     PyObject *arrays[ARRAYS];
     Py_buffer views[ARRAYS];
-    int used, frame;
+    int used, frame, ways;
     double beam;
     Py_ssize_t most;
-    if (!PyArg_ParseTuple(arguments, "(OOOOO)O(OOOOO)iidn", &arrays[FIRST], &arrays[EPSILONS],
+    if (!PyArg_ParseTuple(arguments, "(OOOOO)O(OOOOO)iidnp", &arrays[FIRST], &arrays[EPSILONS],
                           &arrays[LABEL], &arrays[COST], &arrays[NEXT], &arrays[COSTS],
                           &arrays[KEYS], &arrays[BLANKS], &arrays[PHONES], &arrays[AFTER_BLANK],
-                          &arrays[AFTER_PHONE], &used, &frame, &beam, &most) ||
+                          &arrays[AFTER_PHONE], &used, &frame, &beam, &most,
+                          &ways) ||
         !take(arrays, views, SIZES, ARRAYS))
         return NULL;
     Work work = {0};
@@ -469,7 +483,7 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
         Py_END_ALLOW_THREADS;
     }
     let_go(views, ARRAYS);
-    PyObject *columns = status == FINE ? answer(&work) : failed(status);
+    PyObject *columns = status == FINE ? answer(&work, ways) : failed(status);
     free(work.alive.at);
     free(work.stay.at);
     free(work.merged.at);
@@ -480,6 +494,8 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     free(work.steps.at);
     return columns;
 }
+
+static const char NO_STEPS[] = "these are no steps of the history";
 
 /* The last step that all of some steps have come by; steps come after those before them. */
 static PyObject *shared(PyObject *module, PyObject *arguments)
@@ -509,12 +525,98 @@ static PyObject *shared(PyObject *module, PyObject *arguments)
     let_go(views, 2);
     if (fine)
         return PyLong_FromLong(common);
-    PyErr_SetString(PyExc_ValueError, "these are no steps of the history");
+    PyErr_SetString(PyExc_ValueError, NO_STEPS);
     return NULL;
+}
+
+/* Which of the steps lead to some of them: those have a number other than NOWHERE. */
+static bool mark(const Py_buffer *before, const Py_buffer *steps, int32_t *number, size_t *marked)
+{
+    const int32_t *last = steps->buf, *leads = before->buf;
+    size_t count = length(before);
+    memset(number, 0xff, (count + 1) * sizeof *number);
+    for (size_t i = 0; i < length(steps); i++) {
+        if (last[i] < NOWHERE || last[i] >= (int64_t)count)
+            return false;
+        number[last[i] == NOWHERE ? count : (size_t)last[i]] = 0;
+    }
+    number[count] = NOWHERE;
+    *marked = 0;
+    for (size_t i = count; i-- > 0;) {
+        if (number[i] == NOWHERE)
+            continue;
+        if (leads[i] < NOWHERE || leads[i] >= (int64_t)i)
+            return false;
+        if (leads[i] != NOWHERE)
+            number[leads[i]] = 0;
+        ++*marked;
+    }
+    return true;
+}
+
+/* Those that are marked as columns, with the numbers that they have among themselves. */
+static PyObject *kept_columns(const Py_buffer *views, int32_t *number, size_t kept)
+{
+    PyObject *columns = PyTuple_New(4);
+    int32_t *to[3] = {NULL};
+    for (int i = 0; columns != NULL && i < 3; i++) {
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(kept * sizeof(int32_t)));
+        if (bytes == NULL)
+            Py_CLEAR(columns);
+        else {
+            PyTuple_SET_ITEM(columns, i, bytes);
+            to[i] = (int32_t *)PyBytes_AS_STRING(bytes);
+        }
+    }
+    if (columns == NULL)
+        return NULL;
+    const int32_t *before = views[0].buf, *arc = views[1].buf, *frame = views[2].buf;
+    int32_t place = 0;
+    for (size_t i = 0; i < length(&views[0]); i++) {
+        if (number[i] == NOWHERE)
+            continue;
+        to[0][place] = before[i] == NOWHERE ? NOWHERE : number[before[i]];
+        to[1][place] = arc[i];
+        to[2][place] = frame[i];
+        number[i] = place++;
+    }
+    return columns;
+}
+
+/* Only what leads to some steps, in columns; and the new number of each of the old ones. */
+static PyObject *compacted(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    enum { BEFORE, ARC, FRAME, STEPS, COUNT };
+    PyObject *arrays[COUNT], *columns = NULL;
+    Py_buffer views[COUNT];
+    const Py_ssize_t sizes[COUNT] = {4, 4, 4, 4};
+    if (!PyArg_ParseTuple(arguments, "OOOO", &arrays[BEFORE], &arrays[ARC], &arrays[FRAME],
+                          &arrays[STEPS]) ||
+        !take(arrays, views, sizes, COUNT))
+        return NULL;
+    size_t count = length(&views[BEFORE]), kept = 0;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((count + 1) * sizeof(int32_t)));
+    if (bytes != NULL) {
+        int32_t *number = (int32_t *)PyBytes_AS_STRING(bytes);
+        if (length(&views[ARC]) == count && length(&views[FRAME]) == count &&
+            mark(&views[BEFORE], &views[STEPS], number, &kept))
+            columns = kept_columns(views, number, kept);
+        else
+            PyErr_SetString(PyExc_ValueError, NO_STEPS);
+    }
+    let_go(views, COUNT);
+    if (columns == NULL) {
+        Py_XDECREF(bytes);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(columns, 3, bytes);
+    return columns;
 }
 
 static PyMethodDef FUNCTIONS[] = {
     {"pass_tokens", pass_tokens, METH_VARARGS, "See `asr.decoding.passing.walk`."},
+    {"compacted", compacted, METH_VARARGS, "See `asr.decoding.passing.History.compacted`."},
     {"shared", shared, METH_VARARGS, "See `asr.decoding.passing.History.shared`."},
     {NULL, NULL, 0, NULL},
 };

@@ -34,7 +34,10 @@ _BASE = 256
 
 
 def write_expanded(
-    graph: Fst, file: BinaryIO, progress: Callable[[float], None] | None = None
+    graph: Fst,
+    file: BinaryIO,
+    progress: Callable[[float], None] | None = None,
+    break_off: float = BREAK_OFF,
 ) -> None:
     """Writes the composition of the CTC topology and a graph, in OpenFst's const format.
 
@@ -42,11 +45,12 @@ def write_expanded(
         graph: input labels are token ids (0 is epsilon).
         file: open for writing; input labels in it are token id + 1, as decoders expect.
         progress: is told the share that is done, in [0, 1].
+        break_off: what it costs at most to end in a state.
     """
     pairs = _pairs(graph)
     file.seek(HEADER.size + len(pairs) * STATE.itemsize)
     tables, arcs = [], 0
-    for done, states, expanded in _expand(graph, pairs):
+    for done, states, expanded in _expand(graph, pairs, break_off):
         states["first"] += arcs
         tables.append(states)
         arcs += len(expanded)
@@ -81,13 +85,15 @@ def _pairs(graph: Fst) -> Ints:
     return pairs
 
 
-def _expand(graph: Fst, pairs: Ints, chunk: int = 100_000) -> Iterator[tuple[float, Table, Table]]:
+def _expand(
+    graph: Fst, pairs: Ints, break_off: float, chunk: int = 100_000
+) -> Iterator[tuple[float, Table, Table]]:
     """Gives the share done, states and arcs of the composition, some states at a time."""
     for begin in range(0, len(pairs), chunk):
         part = pairs[begin : begin + chunk]
         sources, arcs = _arcs(graph, pairs, part, begin)
         order = np.argsort(sources, kind="stable")
-        final = np.minimum(graph.states["final"][part // _BASE], BREAK_OFF)
+        final = np.minimum(graph.states["final"][part // _BASE], break_off)
         done = (begin + len(part)) / len(pairs)
         yield done, state_table(final, sources, arcs), arcs[order]
 

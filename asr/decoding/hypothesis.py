@@ -124,11 +124,16 @@ class Spans:
         gains = scores - scores[:, :1]
         for place, (begin, token) in enumerate(zip(starts, tokens, strict=True)):
             until = starts[place + 1] if place + 1 < len(starts) else len(scores)
-            total = np.add.accumulate(gains[begin:until, token], dtype=np.float64)
+            gained = gains[begin:until, token].tolist()
             if tokens[place + 1 : place + 2] == tokens[place : place + 1]:
-                total[-1] = -np.inf  # between equal tokens there is a blank
-            ends.append(until - int(total[::-1].argmax()))
-            best.append(float(log_probs[begin : ends[-1], token].max()))
+                gained[-1] = -math.inf  # between equal tokens there is a blank
+            total, most, end = 0.0, -math.inf, until
+            for after, gain in enumerate(gained, begin + 1):
+                total += gain
+                if total >= most:
+                    most, end = total, after
+            ends.append(end)
+            best.append(max(log_probs[begin:end, token].tolist()))
         return cls(tuple(tokens), list(starts), ends, best)
 
     def deficit(self, log_probs: Floats) -> float:

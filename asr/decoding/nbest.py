@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.decoding.fst import ranges
+from asr.decoding.graph import broken_off
 from asr.decoding.hypothesis import BLANK
-from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
+from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, pass_frame, start
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ class Hypothesis:
     score: float
 
 
+@dataclass(frozen=True)
+class Way:
+    """A path through a segment.
+
+    Attributes:
+        state: of the search, as if this were its best hypothesis.
+        words: that it says.
+        score: log-probability as the search weighs it, but for a constant.
+    """
+
+    state: GraphState
+    words: tuple[str, ...]
+    score: float
+
+    def hypothesis(self, search: GraphSearch) -> Hypothesis:
+        """The same with times, for which the path has to be read."""
+        return Hypothesis(search.words(self.state), search.labels(self.state), self.score)
+
+
 def alternatives(search: GraphSearch, state: GraphState, n: int) -> list[Hypothesis]:
     """The n best hypotheses, no two with the same words.
 
@@ -71,21 +91,46 @@ def alternatives(search: GraphSearch, state: GraphState, n: int) -> list[Hypothe
     Raises:
         UsageError: n is not positive.
     """
+    return [way.hypothesis(search) for way in ways(search, state, n)]
+
+
+def ways(
+    search: GraphSearch, state: GraphState, n: int, within: float = WITHIN, *, over: bool = True
+) -> list[Way]:
+    """The n best paths, no two with the same words.
+
+    Args:
+        search: see `alternatives`.
+        state: see `alternatives`.
+        n: see `alternatives`.
+        within: hypotheses that cost so much more than the best are left out, in nats.
+        over: nothing follows; otherwise they may end anywhere, in the middle of a word too.
+
+    Returns:
+        the best first.
+
+    Raises:
+        UsageError: n is not positive.
+    """
     if n < 1:
         raise UsageError(f"expected a positive number of alternatives, got {n}")
-    trellis = Trellis.of(search, state)
-    end = search.finished(state)
-    best = Hypothesis(search.words(end), search.labels(end), trellis.score)
-    found = {_texts(best): best}
-    for path, score in trellis.paths(n):
+    trellis = Trellis.of(search, state, over=over)
+    best = search.finished(state) if over else state
+    texts = _texts(search, best)
+    found = {texts: Way(best, texts, trellis.score)}
+    for path, score in trellis.paths(n, within):
         said = replace(state, history=path, path=list(range(path.used)))
-        one = Hypothesis(search.words(said), search.labels(said), min(score, best.score))
-        found.setdefault(_texts(one), one)
+        texts = _texts(search, said)
+        found.setdefault(texts, Way(said, texts, min(score, trellis.score)))
     return list(found.values())[:n]
 
 
-def _texts(hypothesis: Hypothesis) -> tuple[str, ...]:
-    return tuple(word.text for word in hypothesis.words)
+def _texts(search: GraphSearch, state: GraphState) -> tuple[str, ...]:
+    """The words of a state's best hypothesis."""
+    vocabulary = search.graph.vocabulary
+    labels = search.graph.word[state.history.arc[state.path]]
+    said = labels[(labels > 0) & (labels <= len(vocabulary))].tolist()
+    return tuple(vocabulary[label][0] for label in said)
 
 
 @dataclass(frozen=True)
@@ -183,10 +228,10 @@ class Trellis:
     spent: float
 
     @classmethod
-    def of(cls, search: GraphSearch, state: GraphState) -> Trellis:
+    def of(cls, search: GraphSearch, state: GraphState, *, over: bool = True) -> Trellis:
         """Goes through the frames of a segment again, with the beams of the search."""
         graph, options = search.graph, search.options
-        alive, history = start(graph, options.beam)
+        alive, history = start(graph, options.beam, state.after)
         begun = np.stack([alive.after_blank, alive.after_phone], 1).ravel()
         costs, frames, spent = [_places(alive)], list[_Frame](), 0.0
         for frame in search.costs(state.log_probs) if state.chunks else ():
@@ -194,7 +239,8 @@ class Trellis:
             costs.append(_places(alive))
             frames.append(arrived)
             spent += best
-        final = np.repeat(graph.final[alive.states], 2)
+        ending = graph.final[alive.states]
+        final = np.repeat(ending if over else broken_off(ending), 2)
         return cls(graph, history, begun, costs, frames, final, spent)
 
     @property
@@ -202,14 +248,18 @@ class Trellis:
         """Of the best path."""
         return -self.spent - float((self.costs[-1] + self.final).min())
 
-    def paths(self, n: int) -> Iterator[tuple[History, float]]:
+    def paths(self, n: int, within: float = WITHIN) -> Iterator[tuple[History, float]]:
         """The best paths with different words, at least n where there are so many.
+
+        Args:
+            n: how many.
+            within: how much more than the best they may cost.
 
         Yields:
             the best first: the steps of a path, and its score.
         """
         total = self.costs[-1] + self.final
-        limit = float(total.min()) + WITHIN
+        limit = float(total.min()) + within
         place = np.flatnonzero((total <= limit) & (total < np.inf))
         nothing = np.zeros(len(place), np.uint64)
         ways = _Ways(place, nothing, self.final[place].astype(float), np.full(len(place), NOWHERE))
@@ -291,9 +341,10 @@ def _next(
         those that are left; what the best of them has cost in this frame; how they came about.
     """
     rows = np.arange(len(before.keys), dtype=np.int32)
-    stay, new = advance(graph, replace(before, after_blank=rows, after_phone=rows), costs, beam)
-    best = min(stay.blank.min(), stay.phone.min(), new.cost.min(initial=np.inf))
-    alive, _ = recombine(stay, new, History(), 0, 0, beam, most)
+    begun = replace(before, after_blank=rows, after_phone=rows)
+    alive, new = pass_frame(graph, begun, costs, beam, most)
+    held = (before.phone + costs[before.keys & TOKEN]).min()
+    best = min(before.cost.min() + costs[BLANK], held, new.cost.min(initial=np.inf))
     stayed = _found(before.keys, alive.keys)
 
     owner, spoken = new.before.copy(), graph.word[new.arc] > 0

@@ -15,6 +15,7 @@ fraction of the time. Where it could not be compiled, numpy does the work.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class History:
     before something else is added, so that old states stay valid.
     """
 
-    def __init__(self, room: int = 1024) -> None:
+    def __init__(self, room: int = 0) -> None:
         self.before = np.empty(room, np.int32)
         self.arc = np.empty(room, np.int32)
         self.frame = np.empty(room, np.int32)
@@ -67,7 +68,7 @@ class History:
         history = self
         total = count + len(before)
         if self.used != count or total > len(self.before):
-            history = History(max(1024, 2 * total))
+            history = History(total + total // 2)
             for name in ("before", "arc", "frame"):
                 getattr(history, name)[:count] = getattr(self, name)[:count]
         history.before[count:total] = before
@@ -106,6 +107,19 @@ class History:
 
     def compacted(self, count: int, steps: Ints) -> tuple[History, NDArray[np.int32]]:
         """Only what leads to some steps; and the new number of each of the first `count` steps."""
+        if COMPILED:
+            table = self.before[:count], self.arc[:count], self.frame[:count]
+            columns = _passing.compacted(*table, steps.astype(np.int32, copy=False))
+            before, arc, frame, number = (np.frombuffer(column, np.int32) for column in columns)
+        else:
+            kept = self._leading_to(count, steps)
+            number = np.full(count + 1, NOWHERE, np.int32)  # the last is that of NOWHERE
+            number[:-1][kept] = np.arange(kept.sum())
+            before = number[self.before[:count][kept]]
+            arc, frame = self.arc[:count][kept], self.frame[:count][kept]
+        return History(2 * len(before)).extended(0, before, arc, frame), number
+
+    def _leading_to(self, count: int, steps: Ints) -> NDArray[np.bool_]:
         kept = np.zeros(count, bool)
         new = np.unique(steps[steps != NOWHERE])
         while len(new):
@@ -113,14 +127,7 @@ class History:
             new = np.unique(self.before[new])
             new = new[new != NOWHERE]
             new = new[~kept[new]]
-        number = np.full(count + 1, NOWHERE, np.int32)  # the last is that of NOWHERE
-        number[:-1][kept] = np.arange(kept.sum())
-        history = History(2 * int(kept.sum()) + 1024)
-        history.used = int(kept.sum())
-        history.before[: history.used] = number[self.before[:count][kept]]
-        history.arc[: history.used] = self.arc[:count][kept]
-        history.frame[: history.used] = self.frame[:count][kept]
-        return history, number
+        return kept
 
 
 @dataclass(frozen=True)
@@ -188,13 +195,23 @@ class Candidates:
     sizes: tuple[int, ...]
 
 
-def start(graph: Graph, beam: float) -> tuple[Beam, History]:
-    """The hypotheses before the first frame: nothing was said."""
-    key = np.array([graph.start << TOKEN_BITS | BLANK], np.int64)
+def start(graph: Graph, beam: float, after: int | None = None) -> tuple[Beam, History]:
+    """The hypotheses before the first frame.
+
+    Args:
+        graph: what they walk through.
+        beam: what costs so much more than the best is given up.
+        after: the state that earlier words have led to. They go on from there, or they have ended,
+            for what that costs there. None if nothing was said.
+    """
+    states, costs = [graph.start], [0.0]
+    if after is not None:
+        states, costs = [graph.start, after], [float(graph.final[after]), 0.0]
+    key = np.array(states, np.int64) << TOKEN_BITS | BLANK
     no_cost, no_step = np.zeros(0, np.float32), np.zeros(0, np.int32)
     nobody = Beam(key[:0], no_cost, no_cost, no_step, no_step)
-    nowhere = np.array([NOWHERE])
-    first = follow(graph, key, np.zeros(1, np.float32), nowhere, nowhere, beam)
+    nowhere = np.full(len(states), NOWHERE)
+    first = follow(graph, key, np.array(costs, np.float32), nowhere, nowhere, beam)
     ways, history = recombine(nobody, first, History(), 0, 0, beam, len(first.keys))
     return Beam(ways.keys, ways.phone, ways.blank, ways.after_phone, ways.after_blank), history
 
@@ -232,21 +249,58 @@ def _walk_compiled(
     graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
     frame: int, beam: float, most: int,
 ) -> tuple[Beam, History]:  # fmt: skip
+    columns = _passed(graph, alive, costs, (steps, frame, beam, most), ways=False)
+    *beams, before, arc, when = map(np.frombuffer, columns, _COLUMNS)
+    return Beam(*beams), history.extended(steps, before, arc, when)
+
+
+def pass_frame(
+    graph: Graph, alive: Beam, costs: Floats, beam: float, most: int
+) -> tuple[Beam, Candidates]:
+    """Hypotheses go on by one frame.
+
+    Args:
+        graph: what they walk through.
+        alive: the hypotheses.
+        costs: [V] of each token.
+        beam: see `walk`.
+        most: see `walk`.
+
+    Returns:
+        those that are left, and all that they could go on to. The steps of both are those of
+        `alive`, as no history is kept.
+    """
+    if not COMPILED:
+        stay, new = advance(graph, alive, costs, beam)
+        return recombine(stay, new, History(), 0, 0, beam, most)[0], new
+    *columns, first = _passed(graph, alive, costs[None], (0, 0, beam, most), ways=True)
+    *beams, _, _, _, keys, cost, before, arc = map(np.frombuffer, columns, _COLUMNS)
+    ends = [0, first]
+    while ends[-1] < len(keys):  # those that follow others come in the order of what they follow
+        ends.append(first + int(np.searchsorted(before[first:], ends[-1])))
+    sizes = tuple(end - begin for begin, end in pairwise(ends))
+    return Beam(*beams), Candidates(keys, cost, before, arc, sizes)
+
+
+def _passed(
+    graph: Graph, alive: Beam, costs: Floats, rest: tuple[int, int, float, int], *, ways: bool
+) -> tuple[Any, ...]:
+    """What `_passing.pass_tokens` gives back."""
     places = (graph.first, graph.epsilons, graph.label, graph.cost, graph.next)
-    ways = (alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone)
+    beams = (alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone)
     try:
-        columns = _passing.pass_tokens(places, costs, ways, steps, frame, beam, most)
+        columns: tuple[Any, ...] = _passing.pass_tokens(
+            places, np.ascontiguousarray(costs, np.float32), beams, *rest, ways
+        )
     except ValueError as error:
         raise GraphError(str(error)) from None
-    keys, blank, phone, after_blank, after_phone, before, arc, when = map(
-        np.frombuffer, columns, _COLUMNS
-    )
-    alive = Beam(keys, blank, phone, after_blank, after_phone)
-    return alive, history.extended(steps, before, arc, when)
+    return columns
 
 
-_COLUMNS = (np.int64, np.float32, np.float32, *5 * [np.int32])
-"""Types of the arrays in what `_passing.pass_tokens` gives back."""
+_COLUMNS = (
+    np.int64, np.float32, np.float32, *5 * [np.int32], np.int64, np.float32, np.int32, np.int32,
+)  # fmt: skip
+"""Types of the arrays in what `_passing.pass_tokens` gives back: hypotheses, steps, ways."""
 
 
 def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam, Candidates]:

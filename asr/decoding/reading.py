@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -39,6 +41,8 @@ class Reading:
         entries: what the vocabulary says of each.
         ends: for each word the place after its last token.
         reached: see `reach`.
+        settled: for each word how many tokens there have to be so that those behind them change
+            nothing of where it and the words before it can end.
     """
 
     path: list[int]
@@ -50,6 +54,7 @@ class Reading:
     entries: list[tuple[str, Ways]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     reached: list[dict[int, int]] = field(default_factory=lambda: [{0: 0}])
+    settled: list[float] = field(default_factory=list)
 
 
 NOTHING = Reading([], [0], [0], (), Spans((), [], [], []))
@@ -82,39 +87,50 @@ def read(
     same = min(len(path), len(known.path))
     while same and path[same - 1] != known.path[same - 1]:
         same -= 1
-    steps = np.array(path[same:], np.intp)
-    arcs = history.arc[steps]
-    new, labels = graph.label[arcs], graph.word[arcs]
-    spoken = new > 0
-    tokens = _counted(known.tokens[: same + 1], spoken)
-    counts = _counted(known.labels[: same + 1], labels > 0)
-    starts = history.frame[steps][spoken].tolist()
-    spans = _spans(known.spans, tokens[same], starts, new[spoken].tolist(), frames)
-    said = (*known.said[: counts[same]], *labels[labels > 0].tolist())
+    tokens, counts, starts, new, labels = _steps(graph, history, path[same:], known, same)
+    spans = _spans(known.spans, tokens[same], starts, new, frames)
     most = len(graph.vocabulary)
-    old = sum(label <= most for label in said[: counts[same]])
-    entries = known.entries[:old]
-    entries += [graph.vocabulary[label] for label in said[counts[same] :] if label <= most]
+    old = len(known.entries) - sum(label <= most for label in known.said[counts[same] :])
+    said = (*known.said[: counts[same]], *labels)
+    entries = known.entries[:old] + [graph.vocabulary[label] for label in labels if label <= most]
     if not spans.tokens:
         return Reading(path, tokens, counts, said, spans, (), entries)
-    ways = [way for _, way in entries]
-    reached = reach(ways, spans.tokens, _settled(ways[:old], known.reached, tokens[same]))
-    ends = back(reached)[: len(ways)]
-    kept = 0
-    while kept < min(old, len(known.ends)) and ends[kept] == known.ends[kept] < tokens[same]:
-        kept += 1
+    fixed = min(bisect_right(known.settled, tokens[same]), old)
+    reached = reach([way for _, way in entries[fixed:]], spans.tokens, known.reached[: fixed + 1])
+    settled = _settled(entries, reached, known.settled[:fixed])
+    ends = back(reached, known.ends[:fixed])[: len(entries)]
+    kept = min(fixed, bisect_left(ends, tokens[same]))
+    while known.ends[:kept] != ends[:kept]:
+        kept -= 1
     begins = [0, *ends]
     new_words = (
         spans.word(entries[place][0], begins[place], ends[place])
         for place in range(kept, len(ends))
     )
     words = (*known.words[:kept], *new_words)
-    return Reading(path, tokens, counts, said, spans, words, entries, ends, reached)
+    return Reading(path, tokens, counts, said, spans, words, entries, ends, reached, settled)
 
 
-def _counted(counts: list[int], new: NDArray[np.bool_]) -> list[int]:
-    """Goes on counting."""
-    return counts[:-1] + list(accumulate(new.tolist(), initial=counts[-1]))
+def _steps(
+    graph: Graph, history: History, steps: list[int], known: Reading, same: int
+) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """Reads new steps behind the first `same` of a path.
+
+    Returns:
+        how many tokens and labels all steps have said, see `Reading`; the first frames and the ids
+        of the tokens that are new; and the new labels.
+    """
+    tokens, counts = known.tokens[: same + 1], known.labels[: same + 1]
+    if not steps:
+        return tokens, counts, [], [], []
+    arcs = history.arc[steps]
+    new, labels = graph.label[arcs].tolist(), graph.word[arcs].tolist()
+    tokens += list(accumulate((token > 0 for token in new), initial=tokens.pop()))
+    counts += list(accumulate((label > 0 for label in labels), initial=counts.pop()))
+    starts = [
+        frame for frame, token in zip(history.frame[steps].tolist(), new, strict=True) if token
+    ]
+    return tokens, counts, starts, [*filter(None, new)], [*filter(None, labels)]
 
 
 def _spans(known: Spans, same: int, starts: list[int], tokens: list[int], frames: Frames) -> Spans:
@@ -151,18 +167,18 @@ def word_ends(words: Sequence[Ways], tokens: tuple[int, ...]) -> list[int]:
     Raises:
         GraphError: the words cannot be said with these tokens.
     """
-    return back(reach(words, tokens, [{0: 0}]))[: len(words)]
+    return back(reach(words, tokens, [{0: 0}]), [])[: len(words)]
 
 
 def reach(
     words: Sequence[Ways], tokens: tuple[int, ...], known: list[dict[int, int]]
 ) -> list[dict[int, int]]:
-    """Where each word can end, and where it begins if it does; `known` is that of the first words.
+    """Where each word can end, and where it begins if it does; `known` is that of those before.
 
     Before them all stands an end at 0. See `word_ends`.
     """
     reached = known.copy()
-    for said in words[len(reached) - 1 :]:
+    for said in words:
         reached.append(
             {
                 end: start
@@ -182,24 +198,30 @@ def reach(
     return reached
 
 
-def back(reached: list[dict[int, int]]) -> list[int]:
-    """The ends of the words, the last as late as can be."""
-    ends = [max(reached[-1])]
-    for starts in reached[:1:-1]:
-        ends.append(starts[ends[-1]])
-    return ends[::-1]
+def back(reached: list[dict[int, int]], known: list[int]) -> list[int]:
+    """The ends of the words, the last as late as can be.
+
+    Args:
+        reached: where they can end.
+        known: an earlier answer for the first words, of which no more can end elsewhere.
+    """
+    place, end, ends = len(reached) - 1, max(reached[-1]), list[int]()
+    while place > len(known) or (place and known[place - 1] != end):
+        ends.append(end)
+        end = reached[place][end]
+        place -= 1
+    return known[:place] + ends[::-1]
 
 
 def _settled(
-    words: Sequence[Ways], reached: list[dict[int, int]], tokens: int
-) -> list[dict[int, int]]:
-    """As much of `reached` as tokens behind the first ones cannot change."""
-    count = 1
-    for ends, said in zip(reached, words, strict=False):
-        if not all(said) or max(ends) + max(map(len, said)) > tokens:
-            break
-        count += 1
-    return reached[:count]
+    entries: Sequence[tuple[str, Ways]], reached: list[dict[int, int]], known: list[float]
+) -> list[float]:
+    """See `Reading`; `known` is that of the first words."""
+    settled = known.copy()
+    for (_, said), ends in zip(entries[len(known) :], reached[len(known) :], strict=False):
+        longest = max(map(len, said)) if all(said) else math.inf
+        settled.append(max([*settled[-1:], max(ends) + longest]))
+    return settled
 
 
 def _ends(start: int, phones: tuple[int, ...], tokens: tuple[int, ...]) -> Sequence[int]:

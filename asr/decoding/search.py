@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.confidence import FEATURES, rated
-from asr.decoding.graph import broken_off
+from asr.decoding.graph import BREAK_OFF, broken_off
 from asr.decoding.hypothesis import Spans
 from asr.decoding.lexicon import TOKENS
 from asr.decoding.passing import NEVER, Beam, History, start, walk
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-ROOM = 50_000
+ROOM = 1000
 """Steps of a history, beside those that count, before it is cleaned."""
+LARGEST = 1e9
+"""Of all numbers among the options."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,14 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if min(self.beam, self.max_active, self.acoustic_scale) <= 0:
             raise UsageError(f"beam, max_active and acoustic_scale must be positive, got {self}")
-        if self.priors and (len(self.priors) != len(TOKENS) or min(self.priors) <= 0):
+        if type(self.max_active) is not int:
+            raise UsageError(f"expected a count as max_active, got {self.max_active!r}")
+        numbers = (self.beam, self.max_active, self.acoustic_scale, self.prior_scale)
+        if not all(abs(n) <= LARGEST for n in (*numbers, *self.doubt, *self.word_confidence)):
+            raise UsageError(f"expected numbers up to {LARGEST:g}, got {self}")
+        if len(self.doubt) != 2:
+            raise UsageError(f"expected two numbers as doubt, got {self.doubt!r}")
+        if self.priors and (len(self.priors) != len(TOKENS) or not min(self.priors) > 0):
             raise UsageError(f"expected a positive prior for each of {len(TOKENS)} tokens")
         if self.word_confidence and len(self.word_confidence) != 1 + FEATURES:
             raise UsageError(f"expected {1 + FEATURES} numbers as word_confidence, or none")
@@ -93,6 +102,8 @@ class GraphState:
         room: how many there may be until those that lead nowhere are taken out.
         path: the steps of the best hypothesis.
         reading: how that one reads, or another that was read before.
+        after: the state of the graph that the words before the first frame led to, if any.
+        frames: T, how many there were.
     """
 
     chunks: tuple[Floats, ...]
@@ -102,6 +113,8 @@ class GraphState:
     room: int = ROOM
     path: list[int] = field(default_factory=list, repr=False)
     reading: Reading = field(default=NOTHING, repr=False)
+    after: int | None = None
+    frames: int = 0
 
     @property
     def log_probs(self) -> Floats:
@@ -134,24 +147,64 @@ class GraphSearch:
                 f"the graph expects log-probabilities [frames, {len(TOKENS)}], "
                 f"got {list(log_probs.shape)}"
             )
-        state = state or self._start()
+        state = state or self.start()
         alive, history = walk(
             self.graph,
             state.alive,
             state.history,
             state.steps,
             self.costs(log_probs),
-            sum(map(len, state.chunks)),
+            state.frames,
             self.options.beam,
             self.options.max_active,
         )
         path = self._path(alive, history, broken_off(self.graph.final[alive.states]), state.path)
-        chunks = (*state.chunks, log_probs)
-        reading = self._read(chunks, history, path, state.reading)
-        state = GraphState(chunks, alive, history, history.used, state.room, path, reading)
+        chunks, frames = (*state.chunks, log_probs), state.frames + len(log_probs)
+        reading = self._read(chunks, frames, history, path, state.reading)
+        state = GraphState(
+            chunks, alive, history, history.used, state.room, path, reading, state.after, frames
+        )
         if state.steps > state.room:
             state = _compacted(state)
         return state.reading.words, state
+
+    def start(self, after: int | None = None) -> GraphState:
+        """Where a search stands before the first frame.
+
+        Args:
+            after: what `behind` gave of the words before; None if there were none.
+
+        Raises:
+            GraphError: no words lead to that state.
+        """
+        if after is not None and not (
+            0 <= after < len(self.graph.final) and self.graph.final[after] < BREAK_OFF
+        ):
+            raise GraphError(
+                f"no words lead to state {after} of this graph: "
+                "go on with the graph that was begun with"
+            )
+        alive, history = start(self.graph, self.options.beam, after)
+        return GraphState((), alive, history, history.used, after=after)
+
+    def behind(self, state: GraphState, count: int) -> int | None:
+        """The state of the graph that the first words of the best hypothesis lead to.
+
+        Args:
+            state: where the search stands.
+            count: how many words.
+
+        Returns:
+            None if that is not known, as the last of them is not spoken to its end.
+        """
+        reading = self.reading(state)
+        if not 0 < count <= len(reading.ends):
+            return None
+        step = max(
+            bisect_left(reading.tokens, reading.ends[count - 1]), bisect_left(reading.labels, count)
+        )
+        place = int(self.graph.next[state.history.arc[state.path[step - 1]]])
+        return place if self.graph.final[place] < BREAK_OFF else None
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows."""
@@ -178,7 +231,7 @@ class GraphSearch:
         """How the best hypothesis reads."""
         if state.reading.path is state.path:
             return state.reading
-        return self._read(state.chunks, state.history, state.path)
+        return self._read(state.chunks, state.frames, state.history, state.path)
 
     def labels(self, state: GraphState) -> tuple[int, ...]:
         """The labels of the best hypothesis: those of words, and above them those of tags."""
@@ -186,14 +239,9 @@ class GraphSearch:
 
     def stable(self, state: GraphState) -> int:
         """How many of the best words all hypotheses share, so that they cannot change."""
-        shared = state.history.shared(state.alive.steps)
-        path = state.path[: bisect_right(state.path, shared)]
-        labels = self.graph.word[state.history.arc[path]]
-        return int(np.count_nonzero((labels > 0) & (labels <= len(self.graph.vocabulary))))
-
-    def _start(self) -> GraphState:
-        alive, history = start(self.graph, self.options.beam)
-        return GraphState((), alive, history, history.used)
+        shared = bisect_right(state.path, state.history.shared(state.alive.steps))
+        reading, most = self.reading(state), len(self.graph.vocabulary)
+        return sum(label <= most for label in reading.said[: reading.labels[shared]])
 
     def costs(self, log_probs: Floats) -> Floats:
         """What each token costs in each frame, [T, V]."""
@@ -208,18 +256,20 @@ class GraphSearch:
         best = int(np.argmin(cost))
         if not cost[best] < NEVER:
             return []
-        last = int(alive.last[best])
+        blank = alive.blank[best] <= alive.phone[best]
+        last = int((alive.after_blank if blank else alive.after_phone)[best])
         return known if [last] == known[-1:] else history.path(last, known)
 
     def _read(
         self,
         chunks: tuple[Floats, ...],
+        end: int,
         history: History,
         path: list[int],
         known: Reading = NOTHING,
     ) -> Reading:
         def frames(begin: int) -> tuple[Floats, Floats]:
-            log_probs = _since(chunks, begin)
+            log_probs = _since(chunks, begin - end)
             return log_probs, -self.costs(log_probs)
 
         return read(self.graph, history, path, frames, known)
@@ -241,12 +291,11 @@ def _compacted(state: GraphState) -> GraphState:
 
 
 def _since(chunks: tuple[Floats, ...], begin: int) -> Floats:
-    """The frames from one on."""
-    end = sum(map(len, chunks))
+    """The frames from one on, which is counted from the end: -1 is the last."""
     parts = []
     for chunk in reversed(chunks):
         parts.append(chunk)
-        end -= len(chunk)
-        if end <= begin:
+        begin += len(chunk)
+        if begin >= 0:
             break
-    return np.concatenate(parts[::-1])[begin - end :]
+    return np.concatenate(parts[::-1])[begin:]

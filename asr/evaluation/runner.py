@@ -41,6 +41,7 @@ class Conditions:
         snrs: signal-to-noise ratios in dB, each a further pass over the set.
         jobs: processes.
         nbest: how many alternatives the oracle chooses from; with 1 there is no choice.
+        language_model: see `asr.load`.
     """
 
     model: Path
@@ -51,6 +52,7 @@ class Conditions:
     snrs: tuple[float, ...] = ()
     jobs: int = 1
     nbest: int = 1
+    language_model: Path | bool = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class Worker:
     def __init__(self, conditions: Conditions, lexicon: Lexicon) -> None:
         """Raises AsrError when a model cannot be loaded, or there is no noise."""
         self.conditions = conditions
-        self.recognizer = asr.load(conditions.model, graph=conditions.graph)
+        self.recognizer = asr.load(
+            conditions.model, graph=conditions.graph, language_model=conditions.language_model
+        )
         self.rate = self.recognizer.bundle.settings.sample_rate
         acoustic = self.recognizer.acoustic
         if conditions.aligner != conditions.model:

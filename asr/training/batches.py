@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lhotse import CutSet, MonoCut
 from lhotse.dataset.sampling import DynamicBucketingSampler
@@ -24,6 +25,7 @@ from asr.training.config import TrainConfig
 from asr.training.features import FeatureStore
 
 T = TypeVar("T")
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,13 @@ def epoch_batches(
     Of `world` processes, number `rank` gets its share of each batch; a batch with fewer utterances
     than processes is left out.
     """
-    sampler = _sampler(store, config, epoch)
+    drawn = _drawn(store, config, epoch)
+    sampler = _sampler(store.frames[drawn], config, epoch)
     for number, cuts in enumerate(sampler):
         if number < skip:
             continue
         rng = np.random.default_rng([config.seed, epoch, number])
-        indices = rng.permutation([int(cut.id) for cut in cuts])
+        indices = rng.permutation([drawn[int(cut.id)] for cut in cuts])
         length = float(store.frames[indices].mean()) * HOP / RATE
         several = max(1, round(config.joined_seconds / length))
         groups = [list(indices[i : i + several]) for i in range(0, len(indices), several)]
@@ -112,14 +115,22 @@ def epoch_batches(
 
 def batches_per_epoch(store: FeatureStore, config: TrainConfig) -> int:
     """How many batches the first epoch has; others differ by a few."""
-    return sum(1 for _ in _sampler(store, config, 0))
+    frames = store.frames[_drawn(store, config, 0)]
+    return sum(1 for _ in _sampler(frames, config, 0))
 
 
-def _sampler(store: FeatureStore, config: TrainConfig, epoch: int) -> DynamicBucketingSampler:
-    """Lhotse's sampler over bare cuts that stand for the store's utterances by number."""
+def _drawn(store: FeatureStore, config: TrainConfig, epoch: int) -> Ints:
+    """The utterances of an epoch by number, some more than once; see `TrainConfig.shares`."""
+    chance = np.random.default_rng([config.seed, epoch]).random(len(store.ids))
+    times = np.floor(store.times + chance).astype(np.int64)
+    return np.repeat(np.arange(len(times)), times)
+
+
+def _sampler(frames: Ints, config: TrainConfig, epoch: int) -> DynamicBucketingSampler:
+    """Lhotse's sampler over bare cuts that stand for utterances of so many frames by place."""
     cuts = [
-        MonoCut(id=str(i), start=0, duration=float(frames) * HOP / RATE, channel=0)
-        for i, frames in enumerate(store.frames)
+        MonoCut(id=str(i), start=0, duration=float(count) * HOP / RATE, channel=0)
+        for i, count in enumerate(frames)
     ]
     with warnings.catch_warnings():  # it would rather read from a file; these fit in memory
         warnings.simplefilter("ignore")

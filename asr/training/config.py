@@ -29,6 +29,8 @@ class TrainConfig:
             whole factor, or look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
         speeds: speed perturbation factors, each an additional copy of the data.
+        shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
+            drawn anew in each epoch. Of sources that are not named, `others`, or once.
         epochs: passes over all copies.
         batch_seconds: audio per step.
         joined_seconds: utterances shorter than this are joined up to it, end to end, at random.
@@ -53,6 +55,7 @@ class TrainConfig:
     start: Path | None = None
     noise: Path | None = None
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    shares: dict[str, float] = field(default_factory=dict)
     epochs: int = 10
     batch_seconds: float = 400.0
     joined_seconds: float = 4.0

@@ -12,8 +12,8 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,9 @@ from asr.errors import AudioError, TrainingError
 from asr.nn.frontend import HOP, MELS, RATE, Frontend
 from asr.nn.model import FRAME
 
+OTHERS = "others"
+"""Stands for the sources that are not named."""
+
 
 @dataclass(frozen=True)
 class FeatureStore:
@@ -40,22 +43,43 @@ class FeatureStore:
         features: [frames, MELS] float16, a memory map.
         tokens: [tokens] uint8.
         offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
+        times: [utterances], how often an epoch has each.
     """
 
     ids: list[str]
     features: npt.NDArray[np.float16]
     tokens: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
+    times: npt.NDArray[np.float64]
 
     @classmethod
     def open(cls, folder: Path) -> FeatureStore:
         """Map a store that `build` wrote."""
+        ids = (folder / "ids.txt").read_text(encoding="utf-8").split("\n")
         return cls(
-            (folder / "ids.txt").read_text(encoding="utf-8").split("\n"),
+            ids,
             np.load(folder / "features.npy", mmap_mode="r"),
             np.load(folder / "tokens.npy"),
             np.load(folder / "offsets.npy"),
+            np.ones(len(ids)),
         )
+
+    def shared(self, manifest: Path, shares: Mapping[str, float]) -> FeatureStore:
+        """The same, but with `times` as `TrainConfig.shares` has them.
+
+        Raises:
+            TrainingError: when a source has a share that is not in the manifest.
+        """
+        if not shares:
+            return self
+        sources = {
+            cut.id: cut.supervisions[0].custom["source"] for cut in CutSet.from_file(manifest)
+        }
+        if unknown := shares.keys() - {OTHERS, *sources.values()}:
+            raise TrainingError(f"{manifest} has no source {', '.join(sorted(unknown))}")
+        others = shares.get(OTHERS, 1.0)
+        of = [sources[name.partition("@")[0]] for name in self.ids]
+        return replace(self, times=np.array([shares.get(source, others) for source in of]))
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:

@@ -184,10 +184,11 @@ export class Segmenter {
         resume = this.#words[this.#words.length - 1].end;
       }
       finals.push(...this.#final());
+      const after = this.#search.behind(this.#words.length);
       const again = this.#search.logProbs.slice(resume * this.tokens, frames * this.tokens);
       logProbs = joined(again, logProbs);
       this.#begin += resume;
-      this.#search = new Search(this.graph, this.settings.search);
+      this.#search = new Search(this.graph, this.settings.search, after);
       [this.#silent, this.#spoke, this.#stable, this.#words] = [0, false, 0, []];
     }
     return {

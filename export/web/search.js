@@ -10,6 +10,8 @@ const BLANK = 0;
 const NOWHERE = -1;
 const TOKEN_BITS = 6;
 const TOKEN = (1 << TOKEN_BITS) - 1;
+/** What it costs to end within a word. */
+const BREAK_OFF = 8;
 const RANKS = (1 << 18) - 1;
 /** More than the groups of a frame; times the largest key it is still an exact double. */
 const GROUPS = 2 ** 22;
@@ -151,8 +153,12 @@ export class Search {
   /** @type {number[]} the steps of the best hypothesis */
   #path = [];
 
-  /** @param {Graph} graph @param {SearchOptions} options */
-  constructor(graph, options) {
+  /**
+   * @param {Graph} graph
+   * @param {SearchOptions} options
+   * @param {number | null} after the state that earlier words have led to: `behind` them
+   */
+  constructor(graph, options, after = null) {
     this.graph = graph;
     this.options = options;
     this.tokens = options.offsets.length;
@@ -160,7 +166,7 @@ export class Search {
     this.frames = 0;
     /** Of those frames, [frames, V]. */
     this.logProbs = new Float32Array(64 * this.tokens);
-    this.#begin();
+    this.#begin(after);
   }
 
   /**
@@ -189,19 +195,37 @@ export class Search {
 
   /** The best words so far, @returns {Word[]} */
   words() {
-    const { graph } = this;
-    const steps = this.#path.filter((step) => graph.label[this.#steps.arcs[step]] !== BLANK);
-    if (!steps.length) return [];
-    const tokens = steps.map((step) => graph.label[this.#steps.arcs[step]]);
+    const { steps, tokens, entries, ends } = this.#read();
     const starts = steps.map((step) => this.#steps.frames[step]);
     const tokenEnds = this.#ends(starts, tokens);
-    const entries = this.#labels(this.#path).map((label) => graph.entry(label));
-    const ends = wordEnds(entries.map(({ ways }) => ways), tokens);
     return ends.map((end, i) => ({
       text: entries[i].text,
       start: starts[i ? ends[i - 1] : 0],
       end: tokenEnds[end - 1],
     }));
+  }
+
+  /**
+   * The state of the graph that the first words lead to; null if the last is not spoken to its end.
+   * @param {number} count how many words
+   */
+  behind(count) {
+    const { steps, ends } = this.#read();
+    if (!count || count > ends.length) return null;
+    const labelled = this.#path.filter((step) => this.graph.word[this.#steps.arcs[step]]);
+    const last = Math.max(steps[ends[count - 1] - 1], labelled[count - 1]);
+    const state = this.graph.next[this.#steps.arcs[last]];
+    return this.graph.final[state] < BREAK_OFF ? state : null;
+  }
+
+  /** The best hypothesis: its steps with a token, the tokens, the words and where each ends. */
+  #read() {
+    const { graph } = this;
+    const steps = this.#path.filter((step) => graph.label[this.#steps.arcs[step]] !== BLANK);
+    const tokens = steps.map((step) => graph.label[this.#steps.arcs[step]]);
+    const entries = this.#labels(this.#path).map((label) => graph.entry(label));
+    const ends = steps.length ? wordEnds(entries.map(({ ways }) => ways), tokens) : [];
+    return { steps, tokens, entries, ends };
   }
 
   /** How many of the best words all hypotheses share, so that they cannot change. */
@@ -210,12 +234,18 @@ export class Search {
     return this.#labels(this.#path.filter((step) => step <= shared)).length;
   }
 
-  /** The hypotheses before the first frame: nothing was said. */
-  #begin() {
+  /**
+   * The hypotheses before the first frame: the words before go on, or they have ended.
+   * @param {number | null} after
+   */
+  #begin(after) {
     const { graph, options } = this;
+    const nowhere = graph.cost.length - 1;
+    const ended = after === null ? 0 : graph.final[after];
     this.#new.count = 0;
-    this.#new.add((graph.start << TOKEN_BITS) | BLANK, 0, NOWHERE, graph.cost.length - 1);
-    this.#new.direct = 1;
+    this.#new.add((graph.start << TOKEN_BITS) | BLANK, ended, NOWHERE, nowhere);
+    if (after !== null) this.#new.add((after << TOKEN_BITS) | BLANK, 0, NOWHERE, nowhere);
+    this.#new.direct = this.#new.count;
     this.#follow(options.beam);
     this.#recombine(new Beam(0), this.#new.count);
     const { blank, phone, afterBlank, afterPhone } = this.#alive;

@@ -73,6 +73,8 @@ def same_words(folder: Path) -> bool:
 
 def memory(folder: Path) -> None:
     """Print what is in memory."""
+    first = json.loads((folder / "first.json").read_text())["loaded_bytes"] / 1e6
+    print(f"resident after the first start, which unpacks the search graph: {first:.0f} MB")
     for name in ("cortex-a72", "bare"):
         arm = json.loads((folder / f"{name}.json").read_text())
         loaded, resident = (arm[f"{when}_bytes"] / 1e6 for when in ("loaded", "resident"))
@@ -83,16 +85,24 @@ def memory(folder: Path) -> None:
 
 
 def speed(folder: Path) -> None:
-    """Print instructions and estimates: the work for two more of the same clip."""
+    """Print instructions and estimates: the work for two more of the same clip, and the rest."""
     arm = json.loads((folder / "cortex-a72.json").read_text())
     seconds = arm["seconds_of"][CLIP.name]
     for way, name in WAYS.items():
         one, three = (int((folder / f"{way}-{n}.count").read_text()) for n in (1, 3))
         rate = (three - one) / (2 * seconds)
-        print(f"{name}: {rate / 1e6:.0f} million instructions for a second of audio")
+        start = one - rate * seconds
+        print(
+            f"{name}: {rate / 1e6:.0f} million instructions for a second of audio, "
+            f"{start / 1e6:.0f} million to start"
+        )
         for board in BOARDS:
-            fast, slow = (rate / (board.clock * each) for each in (board.fast, board.slow))
-            print(f"    {board.name}: real-time factor {fast:.3f} to {slow:.3f}, an estimate")
+            paces = [board.clock * each for each in (board.fast, board.slow)]
+            factors, starts = ([work / pace for pace in paces] for work in (rate, start))
+            print(
+                f"    {board.name}, an estimate: real-time factor {factors[0]:.3f} to "
+                f"{factors[1]:.3f}, start {starts[0]:.1f} to {starts[1]:.1f} s"
+            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The parts of `asr bench` that its command line does not show."""
 
+import subprocess
 import wave
 
 import numpy as np
@@ -72,3 +73,19 @@ def test_counts_of_instructions_are_read():
     said = "==9== # Thread 1\n==9== #   Total instructions: 70\n==9== #   Total instructions: 5\n"
     assert instructions._counted_by_valgrind(said) == 75
     assert instructions._counted_by_valgrind("==9== error\n") is None
+
+
+def test_instructions_are_counted_here(tmp_path):
+    """By the processor, or by valgrind, which `make system` installs."""
+    how, counts = instructions.method(), []
+    for rounds in (1, 1000):
+        command = ["sh", "-c", f"i=0; while [ $i -lt {rounds} ]; do i=$((i + 1)); done"]
+        subprocess.run([*instructions.counting(how, tmp_path / "log"), *command], check=True)
+        counts.append(instructions.counted(how, tmp_path / "log"))
+    assert counts[0] + 100_000 < counts[1]
+
+
+def test_a_process_that_was_not_counted_is_an_error(tmp_path):
+    (tmp_path / "log").write_text("perf: no\nsuch event\n")
+    with pytest.raises(AsrError, match="perf counted no instructions: perf: no such event"):
+        instructions.counted("perf", tmp_path / "log")

@@ -49,12 +49,25 @@ def test_a_folder_becomes_others(folder, tmp_path):
     assert (tmp_path / "twin" / "model.int8.onnx").is_file()
 
 
+def test_a_grammar_for_sherpa_onnx(folder, tmp_path):
+    (tmp_path / "lamp.jsgf").write_text(
+        "#JSGF V1.0; grammar lamp; public <lamp> = on {the lamp = on} | off {state=off};"
+    )
+    arguments = "--to", "sherpa-onnx", "--no-int8", "--grammar", tmp_path / "lamp.jsgf"
+    done = run("export", folder, tmp_path / "twin", *arguments)
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "twin" / "words.txt").read_text(encoding="utf-8")
+    assert words == "<eps> 0\non 1\noff 2\n{the_lamp_=_on} 3\n{state=off} 4\n"
+    assert (tmp_path / "twin" / "ctc_graph.fst").stat().st_size > 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
         (["--to", "toaster"], 2, "toaster"),
         (["--gate", "nowhere"], 2, "nowhere"),
         (["--to", "sherpa-onnx", "--card", __file__], 2, "export one first"),
+        (["--grammar", __file__], 2, "--to sherpa-onnx"),
         (["--gate", __file__], 1, "graph `dictation`"),
         (["--graph", __file__], 0, ""),
     ],

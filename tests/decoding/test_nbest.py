@@ -23,7 +23,9 @@ def texts(found: list) -> list[str]:
     return [" ".join(word.text for word in one.words) for one in found]
 
 
-def exhaustive(search: GraphSearch, log_probs: np.ndarray) -> dict[tuple[str, ...], float]:
+def exhaustive(
+    search: GraphSearch, log_probs: np.ndarray, after: int | None = None
+) -> dict[tuple[str, ...], float]:
     """The cost of the best path for each sequence of words: every path is followed, frame by frame.
 
     A path is known by its state, its last token, whether that still lasts, and its words.
@@ -51,7 +53,10 @@ def exhaustive(search: GraphSearch, log_probs: np.ndarray) -> dict[tuple[str, ..
                     waiting.append((key, price))
         return paths
 
-    paths = closed({(graph.start, 0, False, ()): 0.0})
+    begun = {graph.start: 0.0}
+    if after is not None:
+        begun = {graph.start: float(graph.final[after]), after: 0.0}
+    paths = closed({(state, 0, False, ()): cost for state, cost in begun.items()})
     for costs in search.costs(log_probs).tolist():
         stay, entered = {}, {}
         for (state, token, lasts, words), cost in paths.items():
@@ -82,6 +87,23 @@ def test_exactly_the_best_of_all(search, seed, count):
     found = alternatives(search, search.step(log_probs)[1], 20)
     assert [-one.score for one in found][: len(within)] == pytest.approx(within, abs=1e-3)
     assert len(set(texts(found))) == len(found)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from(["AH", "B AH S", "R EH D"]))
+def test_exactly_the_best_of_all_that_can_follow(search, seed, count, before):
+    log_probs = noise(count, seed)
+    after = search.behind(search.step(frames(f"- {before} -"))[1], 1)
+    assert after is not None
+    best = exhaustive(search, log_probs, after)
+    state = search.step(log_probs, search.start(after))[1]
+    costs = sorted(best.values())
+    said = tuple(word.text for word in search.finish(state))
+    assert best[said] == pytest.approx(costs[0], abs=1e-3)
+    within = [cost - costs[0] for cost in costs if cost < costs[0] + WITHIN - 0.01][:20]
+    found = alternatives(search, state, 20)
+    scores = [found[0].score - one.score for one in found]
+    assert scores[: len(within)] == pytest.approx(within, abs=1e-3)
 
 
 def test_the_words_of_each_score(search):

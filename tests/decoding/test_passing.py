@@ -23,7 +23,7 @@ from asr.decoding.ctc import write_expanded
 from asr.decoding.fst import ARC, Fst
 from asr.decoding.graph import Graph, PhoneGraph, Vocabulary
 from asr.decoding.lexicon import Lexicon
-from asr.decoding.passing import NOWHERE, History, start, walk
+from asr.decoding.passing import NOWHERE, History, pass_frame, start, walk
 from asr.decoding.search import GraphSearch, GraphState, SearchOptions
 from asr.errors import GraphError
 from tests.decoding.world import LEXICON, bigrams, frames, noise, small_graph
@@ -139,6 +139,26 @@ def test_compiled_equals_numpy_to_the_last_bit(seed, states, count, pieces, beam
 
 
 @compiled
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 8), most=st.sampled_from([3, 1000]))
+def test_all_ways_of_a_frame_are_the_same(seed, count, most):
+    graph = random_graph(seed, 40)
+    alive, _ = start(graph, 12.0)
+    costs = -noise(count, seed)
+    alive, _ = walk(graph, alive, History(), 0, costs[:-1], 0, 12.0, most)
+    found = []
+    for known in (True, False):
+        with implementation(known):
+            found.append(pass_frame(graph, alive, costs[-1], 12.0, most))
+    for one, other in zip(*found, strict=True):
+        names = (
+            ("keys", "blank", "phone") if one is found[0][0] else ("keys", "cost", "arc", "before")
+        )
+        for name in names:
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert found[0][1].sizes == found[1][1].sizes
+
+
+@compiled
 def test_compiled_equals_numpy_on_speech():
     model = ROOT / "models" / "en-small"
     bundle = Bundle.open(model)
@@ -238,16 +258,32 @@ def test_history_answers_like_a_tree(parents, data):
     assert history.shared(np.array(steps)) == (shared[-1] if shared else NOWHERE)
 
 
-@given(PARENTS, st.data())
-def test_a_cleaned_history_keeps_what_is_asked_for(parents, data):
+@pytest.mark.parametrize("known", [False, pytest.param(True, marks=compiled)])
+@given(parents=PARENTS, data=st.data())
+def test_a_cleaned_history_keeps_what_is_asked_for(known, parents, data):
     history = grown(list(parents))
-    steps = data.draw(st.lists(st.integers(0, len(parents) - 1), min_size=1))
-    cleaned, number = history.compacted(len(parents), np.array(steps))
+    steps = data.draw(st.lists(st.integers(NOWHERE, len(parents) - 1), min_size=1))
+    with implementation(known):
+        cleaned, number = history.compacted(len(parents), np.array(steps))
     assert cleaned.used == len({step for each in steps for step in ancestors(parents, each)})
+    assert len(number) == len(parents) + 1
+    for step in {*range(len(parents))}.difference(*(ancestors(parents, each) for each in steps)):
+        assert number[step] == NOWHERE
     for step in steps:
         path = cleaned.path(int(number[step]), [])
         assert cleaned.arc[path].tolist() == ancestors(parents, step)
     assert number[NOWHERE] == NOWHERE
+
+
+@compiled
+def test_a_history_that_is_none_is_not_followed():
+    forward, one = np.array([1, 0], np.int32), np.array([1], np.int32)
+    with pytest.raises(ValueError, match="no steps of the history"):
+        passing._passing.compacted(forward, forward, forward, one)
+    with pytest.raises(ValueError, match="no steps of the history"):
+        passing._passing.compacted(one, one, one, np.array([5], np.int32))
+    with pytest.raises(ValueError, match="no steps of the history"):
+        passing._passing.compacted(one, forward, one, one)
 
 
 def test_a_history_that_two_go_on_from_stays_what_it_was():

@@ -52,6 +52,47 @@ def test_grammar_tells_homophones_apart(search):
     assert recognised(search, frames("- AH - T IY -")) == "a tee"
 
 
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        ("AH", "R IY D", "reed"),  # reed where a stands before, read where bus does
+        ("B AH S", "R IY D", "read"),
+        ("AH - R IY D", "T IY P AA T", "teapot"),
+    ],
+)
+def test_what_follows_goes_on_from_the_words_before(search, before, said, after):
+    _, state = search.step(frames(f"- {before} -"))
+    place = search.behind(state, len(search.finish(state)))
+    words, _ = search.step(frames(f"- {said} -"), search.start(place))
+    assert [word.text for word in words] == [after]
+
+
+def test_words_before_the_last_can_be_gone_on_from(search):
+    _, state = search.step(frames("- AH - R IY D - T IY -"))
+    words, _ = search.step(frames("- R IY D -"), search.start(search.behind(state, 1)))
+    assert words[0].text == "reed"
+
+
+def test_the_words_before_may_have_ended(search):
+    """To end after "a" costs less than to say "stop" after it."""
+    _, state = search.step(frames("- AH -"))
+    place = search.behind(state, 1)
+    anew, goes_on = (search.step(frames("- S T AA P -"), search.start(p))[1] for p in (None, place))
+    assert search.finish(goes_on) == search.finish(anew)
+
+
+def test_a_word_that_is_not_over_leads_nowhere(search):
+    _, state = search.step(frames("- AH - T IY P AA"))
+    assert search.behind(state, 2) is None
+    assert search.behind(search.step(frames("- - -"))[1], 0) is None
+
+
+@pytest.mark.parametrize("place", [-1, 10**6])
+def test_a_state_of_another_graph_is_refused(search, place):
+    with pytest.raises(GraphError, match="the graph that was begun with"):
+        search.start(place)
+
+
 def test_word_in_progress_has_the_frames_so_far(search):
     hypothesis, state = search.step(frames("- AH T IY P AA"))
     assert [(w.text, w.start, w.end) for w in hypothesis[-1:]] == [("teapot", 2, 6)]

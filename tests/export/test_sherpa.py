@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
+import asr
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding.graph import Graph
@@ -75,14 +77,19 @@ def rill(bundle, clip, precision="fp32"):
     return [word.text for word in words]
 
 
-def words_in_whole_chunks(bundle, clip, search):
-    """What Rill finds in the frames that sherpa-onnx decodes: whole chunks, but the last."""
+def whole_chunks(bundle, clip):
+    """Rill's log-probabilities of what sherpa-onnx decodes: whole chunks, but the last."""
     features = (len(clip) + 80) // 160
     frames = (features - 1) // sherpa.CHUNK * sherpa.CHUNK // 4
     log_probs, _ = AcousticModel(bundle, precision="fp32").step(
         np.pad(clip, (0, -len(clip) % FRAME))[None]
     )
-    _, state = search.step(log_probs[0, bundle.settings.delay : frames])
+    return log_probs[0, bundle.settings.delay : frames]
+
+
+def words_in_whole_chunks(bundle, clip, search):
+    """What Rill finds in them."""
+    _, state = search.step(whole_chunks(bundle, clip))
     return [word.text for word in search.finish(state)]
 
 
@@ -113,6 +120,11 @@ def shipped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "twin"
     sherpa.export(source.model, source.tokens, folder)
     return source.model, folder, Bundle.open(ROOT / "models" / "en-small")
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return asr.load(ROOT / "models" / "en-small")
 
 
 @pytest.mark.parametrize("version", [NEWEST, OLDER])
@@ -165,6 +177,40 @@ def test_the_graph_gives_the_words_of_rill(tmp_path, monkeypatch, shipped, versi
     wants = [words_in_whole_chunks(bundle, clip, search) for clip in clips]
     assert len({word for want in wants for word in want}) > 5
     assert [[names[word] for word in segment["words"]] for (segment,) in heard] == wants
+
+
+JSGF = """\
+#JSGF V1.0;
+grammar kept;
+public <said> = (<first> | <other>)+ {kept=yes};
+<first> = %s;
+<other> = it {pronoun=it} | the | and | of;
+"""
+
+
+@pytest.mark.parametrize("kind", ["grammar", "word list"])
+def test_a_grammar_gives_the_words_and_tags_of_rill(tmp_path, shipped, recognizer, kind):
+    """With the beam that sherpa-onnx has; what Rill rejects is nothing there."""
+    model, folder, bundle = shipped
+    said = utterances("dev", 12)
+    if kind == "grammar":
+        words = dict.fromkeys(word for utterance in said[:6] for word in utterance.text.split())
+        (tmp_path / "kept.jsgf").write_text(JSGF % " | ".join(words))
+        grammar = recognizer.grammar(tmp_path / "kept.jsgf")
+    else:
+        grammar = recognizer.word_list([utterance.text for utterance in said[:8]])
+    options = SearchOptions(**bundle.settings.search)
+    sherpa.write_graph(grammar.graph, options, folder / "grammar.fst")
+    clips = [padded(utterance.samples, model) for utterance in said]
+    heard = hear(NEWEST, folder, clips, graph="grammar.fst")
+    search = GraphSearch(grammar.searched, replace(options, beam=16 * options.acoustic_scale))
+    ends = [search.step(whole_chunks(bundle, clip))[1] for clip in clips]
+    wants = [search.labels(search.finished(state)) for state in ends]
+    assert [tuple(segment["words"]) for (segment,) in heard] == wants
+    assert sum(map(bool, wants)) >= 8
+    if kind == "grammar":
+        names = sherpa.word_names(grammar.graph, grammar.tags)
+        assert {"{kept=yes}", "{pronoun=it}", "the"} <= {names[n] for want in wants for n in want}
 
 
 def test_a_wrong_twin_is_refused_and_nothing_is_written(tmp_path, monkeypatch):

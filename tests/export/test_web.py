@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import asr
-from asr.audio import Resampler
 from asr.endpoint import Endpointer, EndpointRules
 from asr.errors import ExportError, ModelError
 from asr.export.web import PACKAGE, PAGE, VERSION, export
+from asr.resampler import Resampler
 from asr.results import Final
 from asr.segmenter import Segmenter
 from asr.task import Task

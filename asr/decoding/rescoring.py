@@ -1,0 +1,179 @@
+"""A search whose hypotheses a recurrent language model decides between.
+
+A graph can hold what follows two words; a recurrent model knows the whole sentence, but has to be
+asked about each. So the search in the graph proposes, and its best hypotheses are weighed again
+with both models, as a product of powers (log-linear interpolation, Klakow 1998).
+
+That is not left to the end of a segment: words that lie a second back are settled, and the search
+goes on behind them, in the state of the graph that they have led to. So words become stable while
+the speaker is talking, and a decision costs the same however long the segment is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.decoding.nbest import Hypothesis, Way, ways
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from asr.decoding.hypothesis import Words
+    from asr.decoding.language import LanguageModel
+    from asr.decoding.search import GraphSearch, GraphState
+
+    Floats = NDArray[np.float32]
+
+DEPTH = 50
+"""So many hypotheses are weighed, if no more are asked for."""
+WITHIN = 8.0
+"""Hypotheses that cost the search so much more than the best are not weighed, in nats."""
+LOOK = 24
+"""Frames between two looks at what can be settled."""
+BEHIND = 25
+"""Frames that have to be heard behind a word before it is settled."""
+OPEN = 60
+"""Nothing is settled before so many frames are open."""
+
+
+@dataclass(frozen=True)
+class RescoredState:
+    """Where a search stands; frames count from the first of the segment.
+
+    Attributes:
+        search: that made it.
+        chunks: log-probabilities of all frames so far.
+        settled: words that will not change.
+        open: state of the search in the graph behind them; None before the first frame.
+        begin: the first frame of that.
+    """
+
+    search: RescoredSearch
+    chunks: tuple[Floats, ...] = ()
+    settled: Words = ()
+    open: GraphState | None = field(default=None, repr=False)
+    begin: int = 0
+
+    @property
+    def log_probs(self) -> Floats:
+        """All frames so far, [T, V]."""
+        return np.concatenate(self.chunks)
+
+    @cached_property
+    def ranked(self) -> list[Way]:
+        """The ways to go on behind what is settled if nothing follows, the best first."""
+        return self.search.ranked(self, over=True)
+
+
+@dataclass(frozen=True)
+class RescoredSearch:
+    """Search in a graph, and in its hypotheses by a language model.
+
+    Attributes:
+        search: in the graph.
+        model: of the language.
+        scale: weight of the model; the graph's language model has the rest.
+        settling: words become stable while more is said. Otherwise all stays open to the end.
+        depth: how many hypotheses are weighed.
+    """
+
+    search: GraphSearch
+    model: LanguageModel
+    scale: float
+    settling: bool = True
+    depth: int = DEPTH
+
+    def start(self, after: int | None = None) -> RescoredState:
+        """Where it stands before the first frame; see `GraphSearch.start`."""
+        return RescoredState(self, open=self.search.start(after))
+
+    def step(
+        self, log_probs: Floats, state: RescoredState | None = None
+    ) -> tuple[Words, RescoredState]:
+        """Goes on by T frames; see `GraphSearch.step`."""
+        state = state or RescoredState(self)
+        begin = 0
+        heard = sum(map(len, state.chunks))
+        while True:
+            end = min(len(log_probs), begin + LOOK - (heard + begin) % LOOK)
+            words, reached = self.search.step(log_probs[begin:end], state.open)
+            chunk = log_probs[begin:end]
+            state = replace(state, chunks=(*state.chunks, chunk), open=reached)
+            if self.settling and (heard + end) % LOOK == 0 and _due(words, reached):
+                words, state = self._settled(words, state)
+            begin = end
+            if begin == len(log_probs):
+                return (*state.settled, *_moved(words, state.begin)), state
+
+    def finish(self, state: RescoredState) -> Words:
+        """The best words if nothing follows."""
+        best = self.search.words(state.ranked[0].state)
+        return (*state.settled, *_moved(best, state.begin))
+
+    def alternatives(self, state: RescoredState, n: int) -> list[Hypothesis]:
+        """The n best hypotheses if nothing follows; see `asr.decoding.nbest.alternatives`."""
+        found = [way.hypothesis(self.search) for way in state.ranked[:n]]
+        return [
+            replace(one, words=(*state.settled, *_moved(one.words, state.begin))) for one in found
+        ]
+
+    def stable(self, state: RescoredState) -> int:
+        """How many of the words will not change."""
+        return len(state.settled)
+
+    def behind(self, state: RescoredState, count: int) -> int | None:
+        """The state of the graph that the first words lead to; see `GraphSearch.behind`."""
+        if count == len(state.settled):
+            return state.open.after if state.open else None
+        return self.search.behind(state.ranked[0].state, count - len(state.settled))
+
+    def ranked(self, state: RescoredState, *, over: bool) -> list[Way]:
+        """The ways to go on behind what is settled, the best first.
+
+        Args:
+            state: where the search stands.
+            over: nothing follows.
+        """
+        reached = state.open or self.search.start()
+        found = ways(self.search, reached, self.depth, WITHIN, over=over)
+        before = tuple(word.text for word in state.settled)
+        ids = [self.model.ids((*before, *way.words)) for way in found]
+        spoken = self.model.scores(ids, over=over)
+        graph = self.search.graph.cost
+        expected = [-float(graph[way.state.history.arc[way.state.path]].sum()) for way in found]
+        change = self.scale * (spoken - spoken.max() - np.array(expected))
+        weighed = [
+            replace(way, score=way.score + more)
+            for way, more in zip(found, change.tolist(), strict=True)
+        ]
+        return sorted(weighed, key=lambda way: -way.score)
+
+    def _settled(self, words: Words, state: RescoredState) -> tuple[Words, RescoredState]:
+        """Settles what lies far enough back; and the words that are open then."""
+        best = self.ranked(state, over=False)[0].state
+        found = self.search.words(best)
+        reached: Any = state.open
+        log_probs = reached.log_probs
+        count = sum(word.end <= len(log_probs) - BEHIND for word in found)
+        after = self.search.behind(best, count)
+        if after is None:
+            return words, state
+        end = found[count - 1].end
+        words, reached = self.search.step(log_probs[end:], self.search.start(after))
+        settled = (*state.settled, *_moved(found[:count], state.begin))
+        state = replace(state, settled=settled, open=reached, begin=state.begin + end)
+        return words, state
+
+
+def _due(words: Words, state: GraphState) -> bool:
+    """Whether there is something to settle."""
+    frames = sum(map(len, state.chunks))
+    return frames >= OPEN and bool(words) and words[0].end <= frames - BEHIND
+
+
+def _moved(words: Words, frames: int) -> Words:
+    return tuple(replace(word, start=word.start + frames, end=word.end + frames) for word in words)
