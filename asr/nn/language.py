@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.decoding.language import UNKNOWN
-from asr.errors import ModelError
+from asr.nn import checkpoint
 from asr.nn.gru import GRU
 
 
@@ -83,12 +82,9 @@ class LanguageModel(nn.Module):
         Raises:
             ModelError: when the file is missing or no checkpoint of this kind.
         """
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            model = cls(LanguageConfig(**content.pop("config")), tuple(content.pop("words")))
-            model.load_state_dict(content.pop("model"))
-        except pickle.UnpicklingError:
-            raise ModelError(f"{path} is not a checkpoint, but another kind of file") from None
-        except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise ModelError(f"{path} is no checkpoint of a language model: {error}") from None
-        return model.eval(), content
+        return checkpoint.load(
+            path,
+            lambda content: cls(
+                LanguageConfig(**content.pop("config")), tuple(content.pop("words"))
+            ),
+        )

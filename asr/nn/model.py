@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asr.errors import ModelError, TrainingError
+from asr.errors import TrainingError
+from asr.nn import checkpoint
 from asr.nn.encoder import SUBSAMPLING, Encoder, EncoderConfig, State
 from asr.nn.frontend import HOP, MELS, TAIL, Frontend
 
@@ -77,17 +77,7 @@ class CtcModel(nn.Module):
         Raises:
             ModelError: when the file is missing or no checkpoint of this kind.
         """
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            model = cls(EncoderConfig(**content.pop("config")))
-            model.load_state_dict(content.pop("model"))
-        except pickle.UnpicklingError:
-            raise ModelError(f"{path} is not a checkpoint, but another kind of file") from None
-        except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise ModelError(
-                f"{path} is not a checkpoint that `asr train` wrote: {error}"
-            ) from None
-        return model.eval(), content
+        return checkpoint.load(path, lambda content: cls(EncoderConfig(**content.pop("config"))))
 
 
 def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
