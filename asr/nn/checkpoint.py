@@ -15,6 +15,13 @@ from asr.errors import ModelError
 M = TypeVar("M", bound=nn.Module)
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    torch.save(content, new)
+    new.replace(path)
+
+
 def load(path: Path, make: Callable[[dict[str, Any]], M]) -> tuple[M, dict[str, Any]]:
     """Read a file of weights, `model`, and what the model has to be made of.
 

@@ -78,13 +78,7 @@ class TrainConfig:
         Raises:
             TrainingError: when the file is missing, is no YAML, or names an unknown field.
         """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise TrainingError(f"cannot read {path}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise TrainingError(f"{path} is not YAML: {error}") from None
-        return cls.from_dict(values, str(path))
+        return cls.from_dict(read_yaml(path), str(path))
 
     @classmethod
     def from_dict(cls, values: Any, name: str = "configuration") -> TrainConfig:
@@ -112,6 +106,20 @@ class TrainConfig:
         for key in PATHS:
             values[key] = None if values[key] is None else str(values[key])
         return values
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        TrainingError: when it is missing, or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{path} is not YAML: {error}") from None
 
 
 def _fill(kind: Any, values: dict[str, Any], name: str) -> Any:

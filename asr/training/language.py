@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
 from asr.decoding.estimate import Text
 from asr.decoding.language import END, UNKNOWN
 from asr.errors import TrainingError
+from asr.nn import checkpoint
 from asr.nn.language import LanguageConfig, LanguageModel
+from asr.training.config import read_yaml
 from asr.training.parallel import Processes
 
 if TYPE_CHECKING:
@@ -76,14 +77,12 @@ class LanguageTraining:
             TrainingError: when the file is missing, is no YAML, or has unknown or missing fields.
         """
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = read_yaml(path)
             values["graph"] = Path(values["graph"])
             values["shape"] = LanguageConfig(**values.get("shape", {}))
             values["dev"] = tuple(values.get("dev", ()))
             return cls(**values)
-        except OSError as error:
-            raise TrainingError(f"cannot read {path}: {error.strerror}") from None
-        except (yaml.YAMLError, TypeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
             raise TrainingError(
                 f"{path} is no configuration of a language model: {error}"
             ) from None
@@ -314,9 +313,7 @@ class LanguageTrainer:
             "step": self.step,
             "config": self._facts(),
         }
-        new = self.folder / "latest.pt.new"
-        torch.save(content, new)
-        new.replace(self.folder / "latest.pt")
+        checkpoint.write(self.folder / "latest.pt", content)
         self.saved = time.monotonic()
 
     def _resume(self) -> None:

@@ -24,6 +24,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
+from asr.nn import checkpoint
 from asr.nn.model import CtcModel, adapted
 from asr.training.augment import noise_features
 from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
@@ -240,9 +241,7 @@ class Trainer:
             "random": random,
             "config": self.config.to_dict(),
         }
-        new = self.folder / "latest.pt.new"
-        torch.save(content, new)
-        new.replace(self.folder / "latest.pt")
+        checkpoint.write(self.folder / "latest.pt", content)
 
     def _resume(self) -> None:
         path = self.folder / "latest.pt"
