@@ -5,6 +5,7 @@ SPEECH ?= $(or $(RILL_SPEECH),../shared/speech)
 MODEL ?= models/en-small
 TORCH := torch==2.11.0 torchaudio==2.11.0
 BIN := .venv/bin
+COMPILED := $(wildcard asr/decoding/*.[ch])
 KENLM := .venv/kenlm
 OLD_SHERPA := .venv/sherpa-onnx-1.12
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -42,12 +43,12 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/runtime: .venv/python pyproject.toml setup.py asr/decoding/_passing.c
+.venv/runtime: .venv/python pyproject.toml setup.py $(COMPILED)
 	@echo "installing Rill into .venv, about 300 MB"
 	@$(PIP) --editable .
 	@touch $@
 
-.venv/dev: .venv/python pyproject.toml setup.py asr/decoding/_passing.c | system
+.venv/dev: .venv/python pyproject.toml setup.py $(COMPILED) | system
 	@echo "installing what the tests need into .venv, about 5 GB"
 	@$(PIP) --editable ".[dev]" $(TORCH)
 	@touch $@ .venv/runtime

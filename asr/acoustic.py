@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +10,10 @@ import onnxruntime
 
 from asr.bundle import MEND
 from asr.errors import DeviceError, ModelError
-from asr.memory import release
+from asr.session import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,19 +21,6 @@ if TYPE_CHECKING:
     from asr.bundle import Bundle
 
     Floats = NDArray[np.float32]
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""onnxruntime's name for each device."""
-OPTIONS = {
-    "cuda": {
-        "use_tf32": "0",  # its 10 bits of mantissa move log-probabilities by up to 0.4
-        "cudnn_conv_algo_search": "HEURISTIC",  # the default tries out all for each new shape
-    },
-}
-"""onnxruntime's settings of a device, where its own are not right here."""
-
-INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-"""What cuda needs, its libraries included."""
 
 State = dict[str, "Floats | onnxruntime.OrtValue"]
 """Tensors by name; on the CPU arrays, elsewhere values that stay on the device."""
@@ -78,7 +64,6 @@ class AcousticModel:
         self._shapes = bundle.settings.states
         self._outputs = ["log_probs", *(f"next_{name}" for name in self._shapes)]
         self._check()
-        release()
 
     def _check(self) -> None:
         """That inputs and outputs are those that the settings promise."""
@@ -242,25 +227,16 @@ def _on_host(state: State) -> dict[str, Floats]:
 def _start(
     bundle: Bundle, device: str, threads: int, precision: str | None
 ) -> tuple[str, onnxruntime.InferenceSession]:
-    """The device that is used, one of PROVIDERS, and a session on it."""
+    """The device that is used, and a session on it."""
     if device == "auto":
         try:
             return _start(bundle, "cuda", threads, precision)
         except DeviceError:
             device = "cpu"
-    if device not in PROVIDERS:
-        raise DeviceError(f"unknown device {device!r}; known are {', '.join(PROVIDERS)} and auto")
-    there = onnxruntime.get_available_providers()
-    if PROVIDERS[device] not in there:
-        raise DeviceError(
-            f"this onnxruntime has no {PROVIDERS[device]}, only {', '.join(there)}; for cuda "
-            "install onnxruntime-gpu in place of onnxruntime: pip uninstall onnxruntime, then "
-            f"{INSTALL}"
-        )
-    if precision == "int8" and device != "cpu":
+    if precision == "int8" and device == "cuda":
         raise DeviceError(f"int8 runs on the CPU only; use fp32 on {device}")
     path = bundle.file(_file(bundle, precision or _default_precision(bundle, device)).name)
-    return device, _open(path, device, threads)
+    return device, open_session(path, device, threads)
 
 
 def _default_precision(bundle: Bundle, device: str) -> str:
@@ -276,52 +252,3 @@ def _file(bundle: Bundle, precision: str) -> Path:
             "`asr export` wrote one"
         )
     return bundle.path / name
-
-
-def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    provider = PROVIDERS[device]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors come as exceptions
-    options.enable_cpu_mem_arena = False  # it would keep all that the longest push has taken
-    # idle threads of onnxruntime spin by default and burn a core between two chunks
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        with _libraries(device):
-            session = onnxruntime.InferenceSession(
-                str(path),
-                options,
-                providers=[(provider, OPTIONS.get(device, {}))],
-                enable_fallback=0,
-            )
-    except Exception as error:  # onnxruntime's own errors share no base class
-        reason = " ".join(str(error).split())
-        raise ModelError(f"onnxruntime cannot load {path}: {reason}; {MEND}") from None
-    if provider not in session.get_providers():
-        raise DeviceError(
-            f"onnxruntime could not start {provider} and would run on "
-            f"{', '.join(session.get_providers())}; it needs an NVIDIA GPU with its driver, CUDA "
-            f"and cuDNN: {INSTALL}"
-        )
-    return session
-
-
-@contextlib.contextmanager
-def _libraries(device: str) -> Iterator[None]:
-    """With the libraries of a device that pip installed, which the system's loader does not find.
-
-    What onnxruntime writes to the terminal about those that are missing is left out: `_open` says
-    what to do.
-    """
-    if device != "cuda":
-        yield
-        return
-    with contextlib.redirect_stdout(io.StringIO()):
-        if hasattr(onnxruntime, "preload_dlls"):  # onnxruntime 1.21
-            onnxruntime.preload_dlls()
-    onnxruntime.set_default_logger_severity(4)
-    try:
-        yield
-    finally:
-        onnxruntime.set_default_logger_severity(2)  # onnxruntime's own default

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.acoustic import AcousticModel
+from asr.audio import read, sanitise
 from asr.bundle import Bundle
 from asr.endpoint import Endpointer, EndpointRules, Quiet
-from asr.errors import AsrError, ModelError, UsageError
+from asr.errors import AsrError, GraphError, ModelError, UsageError
+from asr.memory import release
+from asr.resampler import Resampler
 from asr.results import Event, Final, Partial, Segment
 from asr.segmenter import Segmenter, SegmentState
 from asr.task import Task
@@ -33,14 +36,11 @@ if TYPE_CHECKING:
     from asr.decoding.lexicon import Pronunciation
     from asr.decoding.phrases import Phrase
     from asr.decoding.search import SearchOptions
-    from asr.resampler import Resampler
 
     Said = Mapping[str, tuple[Pronunciation, ...]]
 
 BLOCK = 100
 """Frames that go through the model at once when more is pushed; 4 s."""
-GRAMMAR_BEAM = 20.0
-"""A grammar leaves few ways, so that a beam costs little that loses no sentence."""
 
 
 def load(
@@ -78,27 +78,45 @@ def load(
         raise ModelError(f"{path} has wrong endpoint rules: {error}") from None
     acoustic = AcousticModel(bundle, device=device, precision=precision)
     options = _search_options(bundle)
+    search = _search(bundle, graph, options, progress)
+    if language_model is True:
+        name = None if graph is None or isinstance(graph, Path) else bundle.settings.language_model
+        decider = bundle.file(name) if name else None
+    else:
+        decider = Path(language_model) if language_model else None
+    recognizer = Recognizer(bundle, acoustic, search, options, _language_model(decider))
+    release()
+    return recognizer
+
+
+def _search(
+    bundle: Bundle,
+    graph: str | Path | None,
+    options: SearchOptions,
+    progress: Callable[[float], None],
+) -> Search[Any]:
     if graph is None:
         from asr.decoding.greedy import GreedySearch
 
-        return Recognizer(bundle, acoustic, GreedySearch(bundle.tokens), options)
+        return GreedySearch(bundle.tokens)
     from asr.decoding.graph import Graph
     from asr.decoding.search import GraphSearch
 
     file = graph if isinstance(graph, Path) else bundle.graph(graph)
-    search = GraphSearch(Graph.load(file, progress), options)
-    if language_model is True:
-        name = None if isinstance(graph, Path) else bundle.settings.language_model
-        decider = bundle.file(name) if name else None
-    else:
-        decider = Path(language_model) if language_model else None
-    return Recognizer(bundle, acoustic, search, options, _language_model(decider))
+    return GraphSearch(Graph.load(file, progress), options)
 
 
 def _language_model(path: Path | None) -> LanguageModel | None:
+    if path is None:
+        return None
     from asr.decoding.language import LanguageModel
 
-    return None if path is None else LanguageModel.load(path)
+    return LanguageModel(path)
+
+
+def is_language_model(path: Path) -> bool:
+    """Whether a file of knowledge of the language, by its name, is no search graph."""
+    return path.suffix == ".onnx"
 
 
 def _search_options(bundle: Bundle) -> SearchOptions:
@@ -132,6 +150,7 @@ class Recognizer:
         self,
         endpoint: EndpointRules | None = None,
         *,
+        lm: str | Path | None = None,
         grammar: Grammar | None = None,
         phrases: Sequence[Phrase] = (),
         nbest: int = 1,
@@ -140,16 +159,40 @@ class Recognizer:
 
         Args:
             endpoint: when a segment ends; the model's own rules if None.
+            lm: see `with_lm`, which reads the file once for many streams.
             grammar: what alone may be said; anything if None.
             phrases: what is likelier to be said than the model's graph, or the grammar, has it.
             nbest: how many hypotheses a segment carries as its alternatives, if more than one.
 
         Raises:
-            GraphError: when a phrase is wrong.
-            UsageError: when the recogniser has no graph for phrases or alternatives.
+            GraphError: when a phrase is wrong, or `lm` is no graph.
+            ModelError: when `lm` is no language model.
+            UsageError: when the recogniser has no graph for phrases, alternatives or `lm`.
         """
+        if lm is not None:
+            return self.with_lm(lm).stream(endpoint, grammar=grammar, phrases=phrases, nbest=nbest)
         rules = endpoint or EndpointRules(**self.bundle.settings.endpoint)
         return Stream(self, rules, self.task(grammar, phrases, nbest))
+
+    def with_lm(self, path: str | Path) -> Recognizer:
+        """The same with other knowledge of the language; it restores the snapshots of its streams.
+
+        Args:
+            path: a search graph, as `asr graph` builds, which no language model decides in; or a
+                language model in ONNX, as `asr lm export` writes, for this recogniser's graph.
+
+        Raises:
+            GraphError: when it is no graph.
+            ModelError: when it is no language model.
+            UsageError: when it is a language model and there is no graph.
+        """
+        path = Path(path)
+        if not is_language_model(path):
+            search = _search(self.bundle, path, self.options, lambda _: None)
+            return replace(self, search=search, language_model=None)
+        if self.graph_identity is None:
+            raise UsageError("a language model decides in a graph: load the model with one")
+        return replace(self, language_model=_language_model(path))
 
     def task(self, grammar: Grammar | None, phrases: Sequence[Phrase], nbest: int) -> Task:
         """What a stream listens for; see `stream`."""
@@ -157,7 +200,7 @@ class Recognizer:
 
         search: Search[Any] = self.search
         if grammar is not None:
-            search = GraphSearch(grammar.searched, replace(self.options, beam=GRAMMAR_BEAM))
+            search = GraphSearch(grammar.searched, self.options.in_grammar)
         if phrases or nbest > 1:
             if not isinstance(search, GraphSearch):
                 raise UsageError("phrases and alternatives need a graph: load the model with one")
@@ -176,6 +219,13 @@ class Recognizer:
                 depth=max(nbest, DEPTH),
             )
         return Task(search, grammar, tuple(phrases), nbest)
+
+    @cached_property
+    def graph_identity(self) -> str | None:
+        """Tells the search graph from others; None if there is none."""
+        from asr.decoding.search import GraphSearch
+
+        return self.search.graph.identity if isinstance(self.search, GraphSearch) else None
 
     @cached_property
     def lexicon(self) -> Said:
@@ -249,8 +299,6 @@ class Recognizer:
         nbest: int = 1,
     ) -> Iterator[Event]:
         """The events of an audio file, as they come; see `transcribe`."""
-        from asr.audio import read
-
         stream = self.stream(grammar=grammar, phrases=phrases, nbest=nbest)
         for block in read(path, self.bundle.settings.sample_rate):
             yield from stream.push(block, self.bundle.settings.sample_rate)
@@ -265,7 +313,8 @@ class Recognizer:
 
         Raises:
             ModelError: when the snapshot is damaged, or of another model.
-            GraphError: when the recogniser has another graph than the stream had.
+            GraphError: when the recogniser has another graph than the stream had, or has
+                unpacked it in another way, as another version of Rill may.
             UsageError: when a grammar is not there that it was using.
         """
         return Stream.from_snapshot(self, snapshot, grammars)
@@ -279,8 +328,9 @@ class Stream:
     """
 
     def __init__(self, recognizer: Recognizer, rules: EndpointRules, task: Task) -> None:
-        self._recognizer, self._rules, self._task = recognizer, rules, task
+        self._recognizer, self._task = recognizer, task
         self._bundle = recognizer.bundle
+        self._endpointer = Endpointer(rules, self._bundle.frame_seconds)
         self._resampler: Resampler | None = None
         self._begin(0)
 
@@ -334,9 +384,6 @@ class Stream:
         Raises:
             AudioError: when the samples are no audio, or the rate is no rate.
         """
-        from asr.audio import sanitise
-        from asr.resampler import Resampler
-
         audio = sanitise(samples)
         rest: list[NDArray[np.float32]] = []
         if self._resampler is None or self._resampler.rate_in != rate:
@@ -366,8 +413,7 @@ class Stream:
     @property
     def _segmenter(self) -> Segmenter:
         origin = self._origin / self._bundle.settings.sample_rate
-        endpointer = Endpointer(self._rules, self._bundle.frame_seconds)
-        return Segmenter(self._task, endpointer, origin, self._end)
+        return Segmenter(self._task, self._endpointer, origin, self._end)
 
     def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
         """Send audio at the model's rate through all stages."""
@@ -394,7 +440,8 @@ class Stream:
         segment = self._segment or SegmentState(self._task)
         facts = {
             "model": self._bundle.identity,
-            "rules": asdict(self._rules),
+            "graph": self._recognizer.graph_identity,
+            "rules": asdict(self._endpointer.rules),
             "task": _task_facts(self._task),
             "samples": self._samples,
             "origin": self._origin,
@@ -426,8 +473,6 @@ class Stream:
         cls, recognizer: Recognizer, snapshot: bytes, grammars: Iterable[Grammar]
     ) -> Stream:
         """See `Recognizer.restore`."""
-        from asr.resampler import Resampler
-
         bundle = recognizer.bundle
         try:
             arrays = dict(np.load(io.BytesIO(snapshot), allow_pickle=False))
@@ -435,6 +480,11 @@ class Stream:
             if facts["model"] != bundle.identity:
                 raise ModelError(
                     f"the snapshot is of model {facts['model']}, this is {bundle.identity}"
+                )
+            if facts["graph"] != recognizer.graph_identity:
+                raise GraphError(
+                    "the snapshot is of a stream with another search graph, or of another version: "
+                    "go on with the graph that was begun with"
                 )
             _check_snapshot(facts, arrays)
             known = {grammar.digest: grammar for grammar in grammars}

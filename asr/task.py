@@ -102,12 +102,8 @@ class Task:
             a state of the search's graph; None where nothing is known of it, or in a grammar, in
             which nothing follows a sentence.
         """
-        from asr.decoding.rescoring import RescoredSearch
-        from asr.decoding.search import GraphSearch
-
-        if self.grammar is None and isinstance(self.search, (GraphSearch, RescoredSearch)):
-            return self.search.behind(state, count)
-        return None
+        behind = None if self.grammar else getattr(self.search, "behind", None)
+        return None if behind is None else behind(state, count)
 
     def _alternatives(self, state: Any) -> tuple[Hypothesis, ...]:
         if self.nbest == 1:

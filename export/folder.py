@@ -78,7 +78,7 @@ def export(
     """
     shipped = {f"{name}.graph": path for name, path in (graphs or {}).items()}
     if language_model:
-        LanguageModel.load(language_model)
+        LanguageModel(language_model)
         shipped[LANGUAGE_MODEL] = language_model
     _check(target, [*shipped.values(), *([card] if card else [])])
     if len(tokens) != model.encoder.config.heads.get(head):

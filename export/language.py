@@ -40,7 +40,7 @@ def export(model: Trained, target: Path) -> float:
         ExportError: when that is too far. Nothing is written then.
     """
     content = build(model).SerializeToString()
-    difference = _difference(model, LanguageModel(content, str(target)))
+    difference = _difference(model, LanguageModel(content))
     if not difference <= TOLERANCE:
         raise ExportError(
             f"the exported language model is {difference:.2g} nats off torch, allowed are "

@@ -24,10 +24,11 @@ from asr.errors import ExportError
 from asr.nn.encoder import SUBSAMPLING
 from asr.nn.frontend import HOP, RATE, TAIL
 from asr.nn.model import END
+from asr.session import open_session
 
 from .folder import token_lines
 from .twin import CHUNK, build_twin
-from .verify import STREAMS, compare, open_session, sound
+from .verify import STREAMS, compare, sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,6 +101,8 @@ def write_graph(graph: PhoneGraph, options: SearchOptions, path: Path) -> None:
     the search's options would do to the tokens: their scale, and the priors that are taken off.
     Dictation may be broken off anywhere, a sentence of a grammar may not.
     """
+    if graph.root is None:
+        options = options.in_grammar
     with path.open("w+b") as file:
         write_expanded(graph.fst, file, break_off=math.inf if graph.root is None else BREAK_OFF)
         file.seek(0)

@@ -13,7 +13,7 @@ from asr.bundle import Bundle
 from asr.decoding.lexicon import TOKENS
 from asr.errors import ExportError
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import CtcModel
+from asr.nn.model import HEAD, CtcModel
 
 from .half import unpacked
 from .layers import GATES, OPERATORS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[Any]]
 
-HEAD = "phones"
 FACTS = ("version", "language", "license", "data", "search", "language_scale", "endpoint")
 """Settings that say nothing of the acoustic model's shape."""
 

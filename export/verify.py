@@ -6,15 +6,16 @@ import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 
 from asr.errors import ExportError
 from asr.nn.model import FRAME
+from asr.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import onnxruntime
     from numpy.typing import NDArray
 
     from asr.nn.model import CtcModel
@@ -90,13 +91,6 @@ def compare(pairs: Iterable[tuple[Floats, Floats]], precision: str) -> float:
             )
         worst = max(worst, difference)
     return worst
-
-
-def open_session(content: bytes) -> onnxruntime.InferenceSession:
-    """A graph on the CPU, without its warnings."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def sound(streams: int) -> Floats:

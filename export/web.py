@@ -23,7 +23,8 @@ import numpy as np
 
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
-from asr.decoding.graph import Graph
+from asr.decoding.fst import ARC, Fst
+from asr.decoding.graph import PhoneGraph, broken_off
 from asr.decoding.lexicon import TOKENS
 from asr.decoding.search import SearchOptions
 from asr.endpoint import EndpointRules
@@ -74,7 +75,7 @@ def export(source: Path, target: Path, *, runtime: Path | None = None) -> Report
     acoustic = AcousticModel(bundle)
     if bundle.tokens != TOKENS:
         raise ExportError(f"the page decodes phones, and {source} has other tokens")
-    graph = Graph.load(bundle.graph("dictation"))
+    graph = PhoneGraph.load(bundle.graph("dictation"))
     settings = _settings(bundle, graph)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
@@ -105,28 +106,33 @@ def export(source: Path, target: Path, *, runtime: Path | None = None) -> Report
     return Report(acoustic.precision, download)
 
 
-def columns(graph: Graph) -> bytes:
+def columns(graph: PhoneGraph) -> bytes:
     """The arrays of a graph one after the other, those of large elements first.
 
-    Arcs before those of the first state are nobody's, and stay behind.
+    One more arc, the last, leads to the start from nowhere.
     """
-    arcs, begin = np.diff(graph.first), graph.first[0]
-    if arcs.max() > np.iinfo("<u2").max:
-        raise ExportError(f"a state of the graph has {arcs.max()} arcs, the page reads 65535")
+    fst = graph.fst
+    fst = Fst.of(fst.start, fst.states["final"], fst.sources, fst.arcs)  # arcs by their labels
+    states, arcs = fst.states, np.append(fst.arcs, np.zeros(1, ARC))
+    arcs["next"][-1] = fst.start
+    if states["arcs"].max() > np.iinfo("<u2").max:
+        raise ExportError(
+            f"a state of the graph has {states['arcs'].max()} arcs, the page reads 65535"
+        )
     arrays: tuple[np.ndarray[Any, Any], ...] = (
-        graph.next[begin:].astype("<u4"),
-        graph.word[begin:].astype("<u4"),
-        graph.cost[begin:].astype("<f4"),
-        graph.final.astype("<f4"),
-        arcs.astype("<u2"),
-        graph.epsilons.astype("u1"),
-        graph.label[begin:].astype("u1"),
-        graph.vocabulary.text,
+        arcs["next"].astype("<u4"),
+        arcs["olabel"].astype("<u4"),
+        arcs["weight"].astype("<f4"),
+        broken_off(states["final"]).astype("<f4"),
+        states["arcs"].astype("<u2"),
+        states["iepsilons"].astype("u1"),
+        arcs["ilabel"].astype("u1"),
+        graph.vocabulary.text[:],
     )
     return b"".join(array.tobytes() for array in arrays)
 
 
-def _settings(bundle: Bundle, graph: Graph) -> dict[str, Any]:
+def _settings(bundle: Bundle, graph: PhoneGraph) -> dict[str, Any]:
     """What the scripts have to know, as they name it."""
     known = bundle.settings
     facts = (
@@ -151,9 +157,9 @@ def _settings(bundle: Bundle, graph: Graph) -> dict[str, Any]:
             for name, seconds in asdict(rules).items()
         },
         "graph": {
-            "start": graph.start,
-            "states": len(graph.final),
-            "arcs": int(graph.first[-1] - graph.first[0]),
+            "start": graph.fst.start,
+            "states": len(graph.fst.states),
+            "arcs": len(graph.fst.arcs),
         },
     }
 

@@ -126,7 +126,7 @@ def _words(
     _, state = search.step(log_probabilities(recognizer.acoustic, samples))
     end = search.finished(state)
     reading = search.reading(end)
-    known = features(reading, search.graph.cost[end.history.arc[end.path]])
+    known = features(reading, search.graph.costs(end.history.arc[end.path]))
     edits = score(utterance.text, " ".join(word.text for word in reading.words)).edits
     hits = {edit.heard: edit.hit for edit in edits if edit.heard is not None}
     correct = [hits[place] for place in range(len(reading.words))]

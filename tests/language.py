@@ -4,7 +4,8 @@ from pathlib import Path
 
 from asr.export.language import export
 from asr.nn.language import LanguageModel
-from asr.training.language import LanguageTrainer, LanguageTraining
+from asr.training.language import LanguageTrainer
+from asr.training.sentences import LanguageTraining
 
 SENTENCES = ["stop a tea", "bus a tee", "stop a red tea", "bus a red tee", "a bus", "a teapot"]
 

@@ -7,7 +7,7 @@ import pytest
 
 import asr
 from asr.decoding.phrases import Phrase
-from asr.errors import ModelError
+from asr.errors import GraphError, ModelError, UsageError
 from asr.evaluation.scoring import score
 from tests.cli.command import run
 from tests.speech import ROOT, utterances
@@ -108,6 +108,24 @@ def test_another_model_can_have_it(speech, tmp_path):
     small = asr.load(ROOT / "models" / "en-small", language_model=MODEL / "language.onnx")
     assert small.language_model is not None
     assert len(text(events(small.stream(), speech)).split()) > 10
+
+
+def test_a_stream_can_have_it_or_another_graph(speech):
+    small = asr.load(ROOT / "models" / "en-small")
+    given = asr.load(ROOT / "models" / "en-small", language_model=MODEL / "language.onnx")
+    assert text(events(small.stream(lm=MODEL / "language.onnx"), speech)) == text(
+        events(given.stream(), speech)
+    )
+    other = small.with_lm(MODEL / "dictation.graph")
+    stream = small.stream(lm=MODEL / "dictation.graph")
+    stream.push(speech, 16_000)
+    restored = other.restore(stream.snapshot())
+    assert text(restored.flush()) == text(stream.flush())
+    with pytest.raises(GraphError, match="the graph that was begun with"):
+        small.restore(other.stream().snapshot())
+    bare = asr.load(ROOT / "models" / "en-small", graph=None)
+    with pytest.raises(UsageError, match="load the model with one"):
+        bare.stream(lm=MODEL / "language.onnx")
 
 
 def test_a_file_that_is_none(tmp_path: Path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from difflib import SequenceMatcher
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def whole(recognizer, speech):
 def assert_same(heard, whole):
     assert text(heard) == text(whole)
     for one, other in zip(words(heard), words(whole), strict=True):
-        assert one.start == pytest.approx(other.start, abs=FRAME)
-        assert one.end == pytest.approx(other.end, abs=FRAME)
+        assert one.start == pytest.approx(other.start, abs=FRAME + 1e-9)
+        assert one.end == pytest.approx(other.end, abs=FRAME + 1e-9)
 
 
 def test_words_are_heard(whole, speech):
@@ -202,10 +203,11 @@ def test_a_snapshot_of_another_graph_is_refused(recognizer, speech, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     small_graph().save(tmp_path / "small.graph")
     other = asr.load(MODEL, graph=tmp_path / "small.graph")
-    stream = recognizer.stream()
-    stream.push(speech, RATE)
-    with pytest.raises(GraphError, match="the graph that was begun with"):
-        other.restore(stream.snapshot())
+    for heard in (speech[:0], speech):
+        stream = recognizer.stream()
+        stream.push(heard, RATE)
+        with pytest.raises(GraphError, match="the graph that was begun with"):
+            other.restore(stream.snapshot())
 
 
 def test_no_sample_is_left_undecoded(recognizer):
@@ -219,17 +221,18 @@ def test_no_sample_is_left_undecoded(recognizer):
 
 
 def test_no_word_is_lost_after_an_endpoint(recognizer):
-    """One that sounds like another may be taken for it: other words were said before."""
+    """What was not understood may be taken for other words: others were said before."""
     same, total = 0, 0
     for utterance in utterances("dev", count=6, source="speechocean762"):
         pause = np.zeros(2 * RATE, np.float32)
         twice = np.concatenate([utterance.samples, pause, utterance.samples])
         first, second = finals(events(recognizer.stream(), twice))
-        assert len(second.words) == len(first.words)
         apart = (len(utterance.samples) + len(pause)) / RATE
-        for before, after in zip(first.words, second.words, strict=True):
-            assert after.start - before.start == pytest.approx(apart, abs=10 * FRAME)
-            same, total = same + (after.text == before.text), total + 1
+        assert second.start - first.start == pytest.approx(apart, abs=5 * FRAME)
+        assert second.end - first.end == pytest.approx(apart, abs=5 * FRAME)
+        heard = SequenceMatcher(None, first.text.split(), second.text.split())
+        same += sum(block.size for block in heard.get_matching_blocks())
+        total += len(first.words)
     assert same >= 0.6 * total
 
 
@@ -333,8 +336,12 @@ def test_import_costs_numpy_and_onnxruntime_and_no_more():
     assert done.stdout.split() == ["asr"]
 
 
-def test_an_hour_leaves_memory_as_it_was():
-    """In a process of its own: what other tests have left in the heap moves by more than this."""
+def test_an_hour_leaves_memory_as_it_was(monkeypatch):
+    """In a process of its own: what other tests have left in the heap moves by more than this.
+
+    As does the kernel, when it makes huge pages of the samples.
+    """
+    monkeypatch.setenv("NUMPY_MADVISE_HUGEPAGE", "0")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         assert pool.submit(growth_in_an_hour).result() < 5
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.recognizers import knowledge
 from asr.errors import AsrError, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Language model that decides between the graph's hypotheses, in place of the "
-            "model's own; `none` for no such model.",
+            help="Search graph, or language model (.onnx) that decides between its hypotheses, in "
+            "place of the model's own; `none` for no language model.",
         ),
     ] = None,
     report: Annotated[
@@ -80,9 +81,16 @@ def evaluate(
     from asr.evaluation.summary import Evaluation, Summary
     from asr.evaluation.utterances import read_set
 
-    decider = True if lm is None else lm != "none" and Path(lm)
+    known = {"language_model": False} if lm == "none" else knowledge(Path(lm) if lm else None)
     conditions = Conditions(
-        model, graph, aligner or model, chunk_ms / 1000, noise, snrs, jobs, nbest, decider
+        **{"graph": graph, **known},
+        model=model,
+        aligner=aligner or model,
+        chunk=chunk_ms / 1000,
+        noise=noise,
+        snrs=snrs,
+        jobs=jobs,
+        nbest=nbest,
     )
     utterances = read_set(manifest)
     count = len(utterances) * (1 + len(snrs))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.train import RunFolder, run_folder
+
 lm = typer.Typer(
     name="lm", help="Train and export the language model that decides between hypotheses."
 )
@@ -17,15 +19,13 @@ def train(
     config: Annotated[
         Path, typer.Argument(help="YAML file, such as asr/training/recipes/en-language.yaml.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the run; runs/CONFIG if not given."),
-    ] = None,
+    output: RunFolder = None,
 ) -> None:
     """Train a language model. A run that was interrupted goes on where it was."""
-    from asr.training.language import LanguageTrainer, LanguageTraining
+    from asr.training.language import LanguageTrainer
+    from asr.training.sentences import LanguageTraining
 
-    LanguageTrainer(LanguageTraining.load(config), output or Path("runs") / config.stem).run()
+    LanguageTrainer(LanguageTraining.load(config), run_folder(config, output)).run()
 
 
 @lm.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asr.errors import ModelError
+from asr.recognizer import is_language_model
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
@@ -48,7 +49,7 @@ def knowledge(lm: Path | None) -> dict[str, Any]:
     """What `asr.load` is told of the file that --lm names, if any."""
     if lm is None:
         return {}
-    return {"language_model": lm} if lm.suffix == ".onnx" else {"graph": lm}
+    return {"language_model": lm} if is_language_model(lm) else {"graph": lm}
 
 
 def load(model: Path | None, device: str = "cpu", lm: Path | None = None) -> Recognizer:

@@ -7,18 +7,25 @@ from typing import Annotated
 
 import typer
 
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder of the run; runs/CONFIG if not given."),
+]
+
+
+def run_folder(config: Path, chosen: Path | None) -> Path:
+    """Where a run lies: in the folder chosen, or under the name of its configuration."""
+    return chosen or Path("runs") / config.stem
+
 
 def train(
     config: Annotated[
         Path, typer.Argument(help="YAML file, such as asr/training/recipes/en-small.yaml.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the run; runs/CONFIG if not given."),
-    ] = None,
+    output: RunFolder = None,
 ) -> None:
     """Train a model. A run that was interrupted goes on where it was."""
     from asr.training.config import TrainConfig
     from asr.training.trainer import Trainer
 
-    Trainer(TrainConfig.load(config), output or Path("runs") / config.stem).run()
+    Trainer(TrainConfig.load(config), run_folder(config, output)).run()

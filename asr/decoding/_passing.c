@@ -5,67 +5,11 @@
  * holds, nothing outside of its arrays is read.
  */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_passing.h"
 
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+enum { FEW = 40 };
 
-enum { BLANK = 0, NOWHERE = -1, TOKEN_BITS = 6, TOKENS = 1 << TOKEN_BITS };
-enum { MOST_STATES = 1 << 24, MOST_WAYS = 1 << 20, COST_RANKS = (1 << 18) - 1, FEW = 40 };
-
-typedef enum { FINE, NO_MEMORY, DAMAGED, ENDLESS, DEAD } Status;
-
-typedef struct {
-    const uint32_t *first, *next;
-    const uint8_t *epsilons, *label;
-    const float *cost;
-    uint32_t states, arcs;
-} Graph;
-
-typedef struct {
-    uint32_t key; /* state of the graph, then last token */
-    float blank, phone;
-    int32_t after_blank, after_phone;
-    int32_t way; /* the Way by which the last token was reached in this frame, or NOWHERE */
-} Hypothesis;
-
-typedef struct {
-    uint32_t key;
-    float cost;
-    int32_t before; /* step, or the way that this one follows */
-    uint32_t arc;
-    int32_t place; /* its step if it is recorded, or NOWHERE */
-} Way;
-
-typedef struct {
-    int32_t before, arc, frame;
-} Step;
-
-/* An array that grows. */
-#define ARRAY(type)         \
-    struct {                \
-        type *at;           \
-        size_t count, room; \
-    }
-
-typedef struct {
-    ARRAY(Hypothesis) alive;  /* in the order of their keys */
-    ARRAY(Hypothesis) stay;   /* the same a frame later, if they stay where they are */
-    ARRAY(Hypothesis) merged; /* the cheapest way to each key */
-    ARRAY(Way) ways;
-    ARRAY(uint64_t) order; /* key and place of each way, by key */
-    ARRAY(uint64_t) spare;
-    ARRAY(uint32_t) costs;
-    ARRAY(Step) steps; /* that are new in this call */
-    size_t first_ways;  /* so many ways take a phone; what follows them comes behind */
-} Work;
-
-/* Makes room for `needed` items; false if there is none. */
-static bool grow(void *at, size_t *room, size_t needed, size_t size)
+bool grow(void *at, size_t *room, size_t needed, size_t size)
 {
     if (needed <= *room)
         return true;
@@ -77,36 +21,23 @@ static bool grow(void *at, size_t *room, size_t needed, size_t size)
     *room = more;
     return true;
 }
-#define ROOM(array, needed) grow(&(array).at, &(array).room, (needed), sizeof *(array).at)
 
-static float lesser(float a, float b) { return b < a ? b : a; }
-static float cost_of(const Hypothesis *h) { return lesser(h->phone, h->blank); }
 static int32_t last_of(const Hypothesis *h)
 {
     return h->blank <= h->phone ? h->after_blank : h->after_phone;
 }
 
-/* The arcs of a state: those without a phone from `begin` on, those with one from `middle`. */
-static bool arcs_of(const Graph *graph, uint32_t state, size_t *begin, size_t *middle, size_t *end)
-{
-    *begin = graph->first[state];
-    *middle = *begin + graph->epsilons[state];
-    *end = graph->first[state + 1];
-    return *middle <= *end && *end <= graph->arcs;
-}
-
-static Status add_way(Work *work, const Graph *graph, uint32_t token, float cost, int32_t before,
+static Status add_way(Work *work, const Graph *graph, uint32_t key, float cost, int32_t before,
                       size_t arc)
 {
-    uint32_t state = graph->next[arc];
-    if (state >= graph->states)
+    if (key >> TOKEN_BITS >= graph->count)
         return DAMAGED;
     if (work->ways.count >= MOST_WAYS)
         return ENDLESS;
     if (!ROOM(work->ways, work->ways.count + 1))
         return NO_MEMORY;
     work->ways.at[work->ways.count++] =
-        (Way){state << TOKEN_BITS | token, cost, before, (uint32_t)arc, NOWHERE};
+        (Way){key, cost, before, (uint32_t)arc, NOWHERE};
     return FINE;
 }
 
@@ -116,14 +47,18 @@ static Status follow(Work *work, const Graph *graph, float limit)
     work->first_ways = work->ways.count;
     for (size_t from = 0; from < work->ways.count; from++) {
         Way way = work->ways.at[from];
-        size_t begin, middle, end;
-        if (!arcs_of(graph, way.key >> TOKEN_BITS, &begin, &middle, &end))
-            return DAMAGED;
-        for (size_t arc = begin; arc < middle; arc++) {
-            float cost = way.cost + graph->cost[arc];
-            if (!(cost < limit))
+        bool more = true;
+        for (size_t place = way.key >> TOKEN_BITS; more; place++) {
+            if (place == graph->count)
+                return DAMAGED;
+            Arc arc = arc_at(graph, place);
+            uint32_t token = arc.key & TOKEN;
+            float cost = way.cost + arc.cost;
+            more = !arc.last && (token == END || token == BLANK);
+            if (token != BLANK || !(cost < limit))
                 continue;
-            Status status = add_way(work, graph, way.key % TOKENS, cost, (int32_t)from, arc);
+            uint32_t key = arc.key | (way.key & TOKEN);
+            Status status = add_way(work, graph, key, cost, (int32_t)from, place);
             if (status != FINE)
                 return status;
         }
@@ -131,9 +66,7 @@ static Status follow(Work *work, const Graph *graph, float limit)
     return FINE;
 }
 
-/* Where the hypotheses can go in a frame whose tokens have `costs`. */
-static Status advance(Work *work, const Graph *graph, const float *costs, uint32_t tokens,
-                      float beam)
+Status advance(Work *work, const Graph *graph, const float *costs, uint32_t tokens, float beam)
 {
     float cheapest = INFINITY, limit = INFINITY;
     for (uint32_t token = 1; token < tokens; token++)
@@ -143,43 +76,55 @@ static Status advance(Work *work, const Graph *graph, const float *costs, uint32
     work->stay.count = work->alive.count;
     for (size_t i = 0; i < work->alive.count; i++) {
         const Hypothesis *h = &work->alive.at[i];
-        Hypothesis stay = {h->key, cost_of(h) + costs[BLANK], h->phone + costs[h->key % TOKENS],
+        Hypothesis stay = {h->key, cost_of(h) + costs[BLANK], h->phone + costs[h->key & TOKEN],
                            last_of(h), h->after_phone, NOWHERE};
         limit = lesser(limit, cost_of(&stay));
         work->stay.at[i] = stay;
     }
     limit += beam;
+    float bounds[TOKEN + 1]; /* what a token costs, or less */
+    for (uint32_t token = 0; token <= TOKEN; token++)
+        bounds[token] = token < tokens ? costs[token] : -INFINITY;
+    bounds[BLANK] = bounds[END] = INFINITY;
     work->ways.count = 0;
-    float least = INFINITY;
+    float tight = limit;
     for (size_t i = 0; i < work->alive.count; i++) {
         const Hypothesis *h = &work->alive.at[i];
         float cost = cost_of(h);
-        int32_t last = last_of(h);
         if (!(cost + cheapest < limit))
             continue;
-        size_t begin, middle, end;
-        if (!arcs_of(graph, h->key >> TOKEN_BITS, &begin, &middle, &end))
-            return DAMAGED;
-        for (size_t arc = middle; arc < end; arc++) {
-            uint32_t label = graph->label[arc];
-            if (label >= tokens)
+        bool more = true;
+        for (size_t place = h->key >> TOKEN_BITS; more; place++) {
+            if (place == graph->count)
                 return DAMAGED;
-            bool again = label == h->key % TOKENS; /* after a blank only */
-            float way = (again ? h->blank : cost) + graph->cost[arc] + costs[label];
-            if (!(way < limit))
+            Arc arc = arc_at(graph, place);
+            uint32_t token = arc.key & TOKEN;
+            more = !arc.last;
+            if (!(cost + arc.cost + bounds[token] < tight))
                 continue;
-            least = lesser(least, way);
-            int32_t before = again ? h->after_blank : last;
-            Status status = add_way(work, graph, label, way, before, arc);
+            if (token >= tokens)
+                return DAMAGED;
+            bool again = token == (h->key & TOKEN); /* after a blank only */
+            float way = (again ? h->blank : cost) + arc.cost + costs[token];
+            if (!(way < tight))
+                continue;
+            tight = lesser(tight, way + beam);
+            int32_t before = again ? h->after_blank : last_of(h);
+            Status status = add_way(work, graph, arc.key, way, before, place);
             if (status != FINE)
                 return status;
         }
     }
-    return follow(work, graph, lesser(limit, least + beam));
+    size_t kept = 0;
+    for (size_t i = 0; i < work->ways.count; i++)
+        if (work->ways.at[i].cost < tight)
+            work->ways.at[kept++] = work->ways.at[i];
+    work->ways.count = kept;
+    return follow(work, graph, tight);
 }
 
 /* Sorts the ways by their keys, those with the same key by their places. */
-static bool sort_ways(Work *work, uint32_t states)
+static bool sort_ways(Work *work, uint64_t states)
 {
     size_t count = work->ways.count;
     if (!ROOM(work->order, count) || !ROOM(work->spare, count))
@@ -197,7 +142,7 @@ static bool sort_ways(Work *work, uint32_t states)
         }
         return true;
     }
-    for (int shift = 32; shift < 64 && (uint64_t)states << (32 + TOKEN_BITS) >> shift; shift += 8) {
+    for (int shift = 32; shift < 64 && states << (32 + TOKEN_BITS) >> shift; shift += 8) {
         size_t starts[256] = {0}, start = 0;
         for (size_t i = 0; i < count; i++)
             starts[order[i] >> shift & 255]++;
@@ -293,9 +238,7 @@ static bool record(Work *work, int32_t used, int32_t frame)
     return true;
 }
 
-/* Keeps the cheapest way to each key, of those within the beam, and at most about `most`. */
-static Status recombine(Work *work, uint32_t states, int32_t used, int32_t frame, double beam,
-                        size_t most)
+Status recombine(Work *work, size_t states, int32_t used, int32_t frame, double beam, size_t most)
 {
     float best = INFINITY;
     for (size_t i = 0; i < work->stay.count; i++)
@@ -339,25 +282,20 @@ static const char *const REASONS[] = {
     [DEAD] = "no hypothesis is left: the log-probabilities are no numbers",
 };
 
-/* What `pass_tokens` is given as arrays, and the size of their items. */
-enum { FIRST, EPSILONS, LABEL, COST, NEXT, COSTS, KEYS, BLANKS, PHONES, AFTER_BLANK, AFTER_PHONE };
-enum { ARRAYS = AFTER_PHONE + 1 };
-static const Py_ssize_t SIZES[ARRAYS] = {4, 1, 1, 4, 4, 4, 8, 4, 4, 4, 4};
-
-static void let_go(Py_buffer *views, int count)
+void let_go(Py_buffer *views, int count)
 {
     while (count-- > 0)
         PyBuffer_Release(&views[count]);
 }
 
-static bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int count)
+bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int count)
 {
     for (int i = 0; i < count; i++) {
         if (PyObject_GetBuffer(objects[i], &views[i], PyBUF_C_CONTIGUOUS) < 0) {
             let_go(views, i);
             return false;
         }
-        if (views[i].itemsize != sizes[i] || (uintptr_t)views[i].buf % (size_t)sizes[i]) {
+        if (views[i].itemsize != sizes[i] || (uintptr_t)views[i].buf % (size_t)(sizes[i] & -sizes[i])) {
             PyErr_Format(PyExc_TypeError, "array %d: expected aligned items of %zd bytes, got %zd",
                          i, sizes[i], views[i].itemsize);
             let_go(views, i + 1);
@@ -367,18 +305,11 @@ static bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *s
     return true;
 }
 
-static size_t length(const Py_buffer *view) { return (size_t)(view->len / view->itemsize); }
-
-/* Checks that the arrays fit together; the hypotheses become `work->alive`. */
-static Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens)
+Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens)
 {
-    size_t states = length(&views[EPSILONS]), arcs = length(&views[LABEL]);
-    if (states == 0 || states > MOST_STATES || arcs > UINT32_MAX || tokens > TOKENS ||
-        length(&views[FIRST]) != states + 1 || length(&views[COST]) != arcs ||
-        length(&views[NEXT]) != arcs)
+    *graph = (Graph){views[ARCS].buf, length(&views[ARCS])};
+    if (graph->count == 0 || graph->count > MOST_ARCS || tokens > END)
         return DAMAGED;
-    *graph = (Graph){views[FIRST].buf, views[NEXT].buf, views[EPSILONS].buf, views[LABEL].buf,
-                     views[COST].buf,  (uint32_t)states, (uint32_t)arcs};
     const int64_t *keys = views[KEYS].buf;
     size_t count = length(&views[KEYS]);
     for (int i = BLANKS; i < ARRAYS; i++)
@@ -387,7 +318,8 @@ static Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t t
     if (!ROOM(work->alive, count))
         return NO_MEMORY;
     for (size_t i = 0; i < count; i++) {
-        if (keys[i] < 0 || (uint64_t)keys[i] >> TOKEN_BITS >= states || keys[i] % TOKENS >= tokens)
+        if (keys[i] < 0 || (uint64_t)keys[i] >> TOKEN_BITS >= graph->count ||
+            (keys[i] & TOKEN) >= tokens)
             return DAMAGED;
         work->alive.at[i] = (Hypothesis){
             (uint32_t)keys[i], ((const float *)views[BLANKS].buf)[i],
@@ -398,52 +330,25 @@ static Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t t
     return FINE;
 }
 
-/* A column of a table as bytes. */
-#define COLUMN(type, table, field)                                                    \
-    do {                                                                              \
-        PyObject *bytes =                                                             \
-            PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((table).count * sizeof(type))); \
-        if (bytes == NULL) {                                                          \
-            Py_DECREF(columns);                                                       \
-            return NULL;                                                              \
-        }                                                                             \
-        type *to = (type *)PyBytes_AS_STRING(bytes);                                  \
-        for (size_t i = 0; i < (table).count; i++)                                    \
-            to[i] = (type)(table).at[i].field;                                        \
-        PyTuple_SET_ITEM(columns, column++, bytes);                                   \
-    } while (0)
-
-/* Hypotheses and steps; of the last frame all ways too, and how many of them take a phone. */
-static PyObject *answer(const Work *work, bool ways)
+/* Hypotheses and steps. */
+static PyObject *answer(const Work *work)
 {
-    PyObject *columns = PyTuple_New(ways ? 13 : 8);
+    PyObject *columns = PyTuple_New(8);
     Py_ssize_t column = 0;
     if (columns == NULL)
         return NULL;
-    COLUMN(int64_t, work->alive, key);
-    COLUMN(float, work->alive, blank);
-    COLUMN(float, work->alive, phone);
-    COLUMN(int32_t, work->alive, after_blank);
-    COLUMN(int32_t, work->alive, after_phone);
-    COLUMN(int32_t, work->steps, before);
-    COLUMN(int32_t, work->steps, arc);
-    COLUMN(int32_t, work->steps, frame);
-    if (!ways)
-        return columns;
-    COLUMN(int64_t, work->ways, key);
-    COLUMN(float, work->ways, cost);
-    COLUMN(int32_t, work->ways, before);
-    COLUMN(int32_t, work->ways, arc);
-    PyObject *first = PyLong_FromSize_t(work->first_ways);
-    if (first == NULL) {
-        Py_DECREF(columns);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(columns, column, first);
+    COLUMN(int64_t, work->alive, .key);
+    COLUMN(float, work->alive, .blank);
+    COLUMN(float, work->alive, .phone);
+    COLUMN(int32_t, work->alive, .after_blank);
+    COLUMN(int32_t, work->alive, .after_phone);
+    COLUMN(int32_t, work->steps, .before);
+    COLUMN(int32_t, work->steps, .arc);
+    COLUMN(int32_t, work->steps, .frame);
     return columns;
 }
 
-static PyObject *failed(Status status)
+PyObject *failed(Status status)
 {
     if (status == NO_MEMORY)
         return PyErr_NoMemory();
@@ -451,53 +356,122 @@ static PyObject *failed(Status status)
     return NULL;
 }
 
+void free_work(Work *work)
+{
+    free(work->alive.at);
+    free(work->stay.at);
+    free(work->merged.at);
+    free(work->ways.at);
+    free(work->order.at);
+    free(work->spare.at);
+    free(work->costs.at);
+    free(work->steps.at);
+}
+
 static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
 {
     (void)module;
     PyObject *arrays[ARRAYS];
     Py_buffer views[ARRAYS];
-    int used, frame, ways;
+    const Py_ssize_t sizes[ARRAYS] = {SIZES};
+    int used, frame;
     double beam;
     Py_ssize_t most;
-    if (!PyArg_ParseTuple(arguments, "(OOOOO)O(OOOOO)iidnp", &arrays[FIRST], &arrays[EPSILONS],
-                          &arrays[LABEL], &arrays[COST], &arrays[NEXT], &arrays[COSTS],
+    if (!PyArg_ParseTuple(arguments, "OO(OOOOO)iidn", &arrays[ARCS], &arrays[COSTS],
                           &arrays[KEYS], &arrays[BLANKS], &arrays[PHONES], &arrays[AFTER_BLANK],
-                          &arrays[AFTER_PHONE], &used, &frame, &beam, &most,
-                          &ways) ||
-        !take(arrays, views, SIZES, ARRAYS))
+                          &arrays[AFTER_PHONE], &used, &frame, &beam, &most) ||
+        !take(arrays, views, sizes, ARRAYS))
         return NULL;
     Work work = {0};
     Graph graph;
     const Py_buffer *costs = &views[COSTS];
     Status status = DAMAGED;
     if (costs->ndim == 2 && used >= 0 && frame >= 0 && most > 0) {
-        uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], TOKENS + 1);
+        uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], END + 1);
         Py_BEGIN_ALLOW_THREADS;
         status = begin(&work, &graph, views, tokens);
         for (Py_ssize_t t = 0; status == FINE && t < costs->shape[0]; t++) {
             const float *now = (const float *)costs->buf + t * costs->shape[1];
             status = advance(&work, &graph, now, tokens, (float)beam);
             if (status == FINE)
-                status = recombine(&work, graph.states, used, frame + (int32_t)t, beam, (size_t)most);
+                status = recombine(&work, graph.count, used, frame + (int32_t)t, beam, (size_t)most);
         }
         Py_END_ALLOW_THREADS;
     }
     let_go(views, ARRAYS);
-    PyObject *columns = status == FINE ? answer(&work, ways) : failed(status);
-    free(work.alive.at);
-    free(work.stay.at);
-    free(work.merged.at);
-    free(work.ways.at);
-    free(work.order.at);
-    free(work.spare.at);
-    free(work.costs.at);
-    free(work.steps.at);
+    PyObject *columns = status == FINE ? answer(&work) : failed(status);
+    free_work(&work);
     return columns;
+}
+
+/* The hypothesis that is best if it ends, which costs at most `cap`; NOWHERE if none can. */
+static PyObject *best_end(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    enum { GRAPH, KEY, BLANK_COST, PHONE_COST, COUNT };
+    PyObject *arrays[COUNT];
+    Py_buffer views[COUNT];
+    const Py_ssize_t sizes[COUNT] = {ARC_BYTES, 8, 4, 4};
+    double cap;
+    if (!PyArg_ParseTuple(arguments, "OOOOd", &arrays[GRAPH], &arrays[KEY], &arrays[BLANK_COST],
+                          &arrays[PHONE_COST], &cap) ||
+        !take(arrays, views, sizes, COUNT))
+        return NULL;
+    const Graph graph = {views[GRAPH].buf, length(&views[GRAPH])};
+    const int64_t *keys = views[KEY].buf;
+    const float *blanks = views[BLANK_COST].buf, *phones = views[PHONE_COST].buf;
+    size_t count = length(&views[KEY]);
+    bool fine = length(&views[BLANK_COST]) == count && length(&views[PHONE_COST]) == count;
+    float least = INFINITY;
+    long best = NOWHERE;
+    for (size_t i = 0; fine && i < count; i++) {
+        fine = keys[i] >= 0 && (uint64_t)keys[i] >> TOKEN_BITS < graph.count;
+        if (!fine)
+            break;
+        float final = final_cost(&graph, (uint32_t)(keys[i] >> TOKEN_BITS), (float)cap);
+        float cost = lesser(blanks[i], phones[i]) + final;
+        if (cost < least) {
+            least = cost;
+            best = (long)i;
+        }
+    }
+    let_go(views, COUNT);
+    return fine ? PyLong_FromLong(best) : failed(DAMAGED);
 }
 
 static const char NO_STEPS[] = "these are no steps of the history";
 
-/* The last step that all of some steps have come by; steps come after those before them. */
+/* The last step that all of some steps have come by, at `*common`; false if they are none.
+ *
+ * From the last one on each leads on to the one before it, until they have all met: `open`, with
+ * zeros for all steps and before them NOWHERE, says at which some stand. */
+static bool meet(const Py_buffer *before, const Py_buffer *steps, uint8_t *open, int32_t *common)
+{
+    const int32_t *leads = before->buf, *ends = steps->buf;
+    size_t apart = 0;
+    int32_t step = NOWHERE;
+    for (size_t i = 0; i < length(steps); i++) {
+        if (ends[i] < NOWHERE || ends[i] >= (int64_t)length(before))
+            return false;
+        apart += !open[ends[i] + 1];
+        open[ends[i] + 1] = 1;
+        step = ends[i] > step ? ends[i] : step;
+    }
+    for (; apart > 1; step--) {
+        if (!open[step + 1])
+            continue;
+        int32_t to = leads[step];
+        if (to < NOWHERE || to >= step)
+            return false;
+        apart -= open[to + 1];
+        open[to + 1] = 1;
+    }
+    while (apart && !open[step + 1])
+        step--;
+    *common = step;
+    return apart;
+}
+
 static PyObject *shared(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -506,23 +480,13 @@ static PyObject *shared(PyObject *module, PyObject *arguments)
     const Py_ssize_t sizes[2] = {4, 4};
     if (!PyArg_ParseTuple(arguments, "OO", &arrays[0], &arrays[1]) || !take(arrays, views, sizes, 2))
         return NULL;
-    const int32_t *before = views[0].buf, *steps = views[1].buf;
-    int64_t known = (int64_t)length(&views[0]);
-    int32_t common = INT32_MAX;
-    bool fine = true;
-    for (size_t i = 0; fine && i < length(&views[1]); i++) {
-        int32_t step = steps[i];
-        if (i == 0)
-            common = step;
-        while (fine && step != common) {
-            int32_t *later = step > common ? &step : &common;
-            fine = *later >= 0 && *later < known && before[*later] < *later;
-            if (fine)
-                *later = before[*later];
-        }
-    }
-    fine = fine && length(&views[1]) > 0;
+    uint8_t *open = calloc(length(&views[0]) + 1, 1);
+    int32_t common = NOWHERE;
+    bool fine = open != NULL && meet(&views[0], &views[1], open, &common);
     let_go(views, 2);
+    if (open == NULL)
+        return PyErr_NoMemory();
+    free(open);
     if (fine)
         return PyLong_FromLong(common);
     PyErr_SetString(PyExc_ValueError, NO_STEPS);
@@ -616,6 +580,8 @@ static PyObject *compacted(PyObject *module, PyObject *arguments)
 
 static PyMethodDef FUNCTIONS[] = {
     {"pass_tokens", pass_tokens, METH_VARARGS, "See `asr.decoding.passing.walk`."},
+    {"best_end", best_end, METH_VARARGS, "See `asr.decoding.passing.best_end`."},
+    {"best_paths", best_paths, METH_VARARGS, "See `asr.decoding.nbest.best_paths`."},
     {"compacted", compacted, METH_VARARGS, "See `asr.decoding.passing.History.compacted`."},
     {"shared", shared, METH_VARARGS, "See `asr.decoding.passing.History.shared`."},
     {NULL, NULL, 0, NULL},

@@ -22,9 +22,10 @@ import numpy as np
 from asr.decoding import jsgf
 from asr.decoding.automaton import MOST_ARCS, automaton
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import Graph, PhoneGraph, Vocabulary
+from asr.decoding.graph import Graph, PhoneGraph
 from asr.decoding.lexicon import TOKENS, WORD, Lexicon
 from asr.decoding.rules import Alternatives, Rule, RuleGrammar, Sequence, Source, Tag, Word
+from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 from asr.results import Match
 
@@ -71,7 +72,7 @@ class Grammar:
     def digest(self) -> str:
         """What grammars that mean the same have in common, and no others."""
         fst = self.graph.fst
-        parts = (self.graph.vocabulary.text, fst.states, fst.arcs)
+        parts = (self.graph.vocabulary.text[:], fst.states, fst.arcs)
         meaning = repr((fst.start, self.tags, self.rules)).encode()
         return hashlib.sha256(b"".join([*(part.tobytes() for part in parts), meaning])).hexdigest()
 
@@ -156,7 +157,7 @@ class Known(Mapping[str, tuple["Pronunciation", ...]]):
 
     @cached_property
     def _labels(self) -> dict[str, int]:
-        lines = self._vocabulary.text.tobytes().decode().splitlines()
+        lines = self._vocabulary.lines
         return {line.partition(" ")[0]: label for label, line in enumerate(lines, 1)}
 
     def __getitem__(self, word: str) -> tuple[Pronunciation, ...]:

@@ -1,43 +1,43 @@
 """Search graphs: as they ship, and as the search walks through them.
 
 What ships is an `.npz` archive with LZMA compression. On first use it is unpacked into the user's
-cache, from where it is mapped into memory: processes share it, and only what is used of it is read.
+cache. From there its arcs are mapped into memory: processes share them, and only those are read
+that a search comes by. Words stay in the file, and are read when they are said.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import mmap
 import os
-import zipfile
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.decoding.fst import ARC, Fst, state_table
-from asr.decoding.hypothesis import STATE_BITS
+from asr.bundle import describe
+from asr.decoding.fst import ARC, Fst, ranges, state_table
+from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
+from asr.decoding.stored import Stored
+from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from asr.decoding.lexicon import Lexicon, Pronunciation
-
     Arrays = dict[str, NDArray[Any]]
+    Ints = NDArray[np.integer[Any]]
+    Floats = NDArray[np.float32]
     Progress = Callable[[float], None]
-    Ways = tuple[tuple[int, ...], ...]
 
 FORMAT = 1
 """Version of the files that ship."""
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Version of the files in the cache."""
 
 COLUMNS = (
@@ -46,98 +46,31 @@ COLUMNS = (
 )  # fmt: skip
 """The arrays in a file that ships; what is sparse is kept as the steps between its places."""
 
-UNPACKED = (
-    "vocabulary", "start", "first", "epsilons", "label", "cost", "next", "word", "final",
-)  # fmt: skip
-"""The arrays of a file in the cache."""
-
-PAGE = 64
-"""Each of them begins at a multiple of so many bytes."""
-
 ROOM = 1 << 17
-"""Behind each of them is room for what so many more states and arcs need. The file has a hole
-there, which takes no space on most disks."""
+"""Behind the arcs in the cache is room for so many more. The file has a hole there, which takes no
+space on most disks."""
 
-MOST_STATES = 1 << STATE_BITS
-"""So many states a search can tell apart."""
+MOST_ARCS = 1 << STATE_BITS
+"""So many arcs, and therefore states, a search can tell apart."""
 
 BREAK_OFF = 8.0
 """What it costs to end within a word, so that what is being said can be shown."""
 
 STEP = 1 / 32
-"""Costs are stored as multiples of this."""
+"""Costs are stored as multiples of this, in 16 bits."""
 
+PACKED = np.dtype([("key", np.uint32), ("cost", np.int16)])
+"""An arc of `Graph`. Its key has, from the lowest bit on, the token that it takes, the state that
+it leads to, and two flags; its cost is in `STEP`."""
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words of a graph and how they are said, kept as text until they are asked for.
+GIVES, LAST = 1 << 30, 1 << 31
+"""Flags of an arc that gives a word, and of the last one of a state."""
 
-    Attributes:
-        text: UTF-8, a line `word PHONE... / PHONE...` for each word with its pronunciations.
-        base: the vocabulary that this one continues.
-    """
+END = (1 << TOKEN_BITS) - 1
+"""The token of an arc that leads nowhere: what it costs is what it costs to end in its state."""
 
-    text: NDArray[np.uint8] = field(repr=False)
-    base: Vocabulary | None = field(default=None, repr=False)
-    _known: dict[int, tuple[str, Ways]] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def of(cls, lexicon: Lexicon) -> Vocabulary:
-        """Takes over all words of a lexicon."""
-        return cls(_lines(lexicon.items()))
-
-    def extended(self, entries: Iterable[tuple[str, Sequence[Pronunciation]]]) -> Vocabulary:
-        """These words and more behind them, among which there may be words a second time."""
-        return Vocabulary(_lines(entries), self)
-
-    @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.text == ord("\n"))
-
-    @cached_property
-    def _offset(self) -> int:
-        return len(self.base) if self.base else 0
-
-    def __len__(self) -> int:
-        return self._offset + len(self._ends)
-
-    def __getitem__(self, label: int) -> tuple[str, Ways]:
-        """The word with a label of the graph, from 1 on, and its pronunciations as token ids."""
-        if self.base and label <= self._offset:
-            return self.base[label]
-        if label not in self._known:
-            place = label - self._offset
-            begin = self._ends[place - 2] + 1 if place > 1 else 0
-            line = self.text[begin : self._ends[place - 1]].tobytes().decode()
-            word, _, phones = line.partition(" ")
-            ways = (way.split() for way in phones.split(" / "))
-            self._known[label] = word, tuple(tuple(map(TOKENS.index, way)) for way in ways)
-        return self._known[label]
-
-    @cached_property
-    def followers(self) -> NDArray[np.int64]:
-        """How often each token follows each other in the words, [V, V]; 0 is before and behind."""
-        ids = {token: place for place, token in enumerate(TOKENS)}
-        tokens = [0]
-        for line in self.text.tobytes().decode().splitlines():
-            said = line.partition(" ")[2].partition(" / ")[0]
-            tokens += [*map(ids.__getitem__, said.split()), 0]
-        pairs = np.array(tokens[:-1]) * len(TOKENS) + tokens[1:]
-        return np.bincount(pairs, minlength=len(TOKENS) ** 2).reshape(len(TOKENS), -1)
-
-    def labels(self, words: Iterable[str]) -> dict[str, int]:
-        """Finds the labels of those words that it has; it looks at all its words for that."""
-        wanted = {word.encode() for word in words}
-        found = self.base.labels(words) if self.base else {}
-        for label, line in enumerate(self.text.tobytes().split(b"\n"), self._offset + 1):
-            if (word := line.partition(b" ")[0]) in wanted and word:
-                found[word.decode()] = label
-        return found
-
-
-def _lines(entries: Iterable[tuple[str, Sequence[Pronunciation]]]) -> NDArray[np.uint8]:
-    lines = (f"{word} {' / '.join(map(' '.join, ways))}\n" for word, ways in entries)
-    return np.frombuffer("".join(lines).encode(), np.uint8)
+NEVER = np.iinfo(np.int16).max
+"""The cost of an arc that cannot be taken."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +92,9 @@ class PhoneGraph:
         """Writes the file of a language model's graph that `Graph.load` reads.
 
         Costs are rounded to `STEP`.
+
+        Raises:
+            GraphError: a cost is too large.
         """
         states, arcs = self.fst.states, self.fst.arcs
         final = np.flatnonzero(np.isfinite(states["final"]))
@@ -167,16 +103,18 @@ class PhoneGraph:
         columns = {
             "format": np.array(FORMAT),
             "start": np.array(self.fst.start),
-            "vocabulary": self.vocabulary.text,
+            "vocabulary": self.vocabulary.text[:],
             "arcs": states["arcs"].astype(np.uint16),
             "final": np.diff(final, prepend=0),
-            "final_cost": _steps(states["final"][final]),
+            "final_cost": to_steps(states["final"][final]),
             "ilabel": arcs["ilabel"].astype(np.uint8),
             "word_at": np.diff(worded, prepend=0),
             "word": arcs["olabel"][worded],
-            "cost": _steps(arcs["weight"]),
+            "cost": to_steps(arcs["weight"]),
             "next": jumps.astype(np.int32),
         }
+        import zipfile
+
         with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
             for name, column in columns.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -202,7 +140,7 @@ class PhoneGraph:
         count = columns["arcs"].astype(np.int64)
         final = np.full(len(count), np.inf, np.float32)
         final[np.cumsum(columns["final"])] = columns["final_cost"] * STEP
-        vocabulary = Vocabulary(columns["vocabulary"])
+        vocabulary = Vocabulary.read(columns["vocabulary"])
         start = int(columns["start"])
         if (
             count.sum() != len(arcs)
@@ -220,59 +158,44 @@ class PhoneGraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph to search in, as plain arrays: S states, A arcs, those of a state together.
+    """A graph to search in: an array of A arcs, in which those of a state lie together.
 
-    One more arc, the last, leads to the start from nowhere.
+    A state is the place of its first arc. First comes what it costs to end there, if it can be the
+    end, then arcs without a phone, then those with one. Behind all is one more arc, which leads to
+    the start from nowhere.
 
     Attributes:
         vocabulary: its words.
-        start: the state in which nothing was said.
-        root: as that of `PhoneGraph`; if there is one it is 0, and arc 0 is nobody's: it can become
-            an arc of the root that takes no phone.
-        first: [S + 1], the first arc of each state.
-        epsilons: [S], how many of its arcs take no phone; they come first.
-        label: [A + 1], the phone that an arc takes, as token id.
-        cost: [A + 1], in nats.
-        next: [A + 1], the state that an arc leads to.
-        word: [A + 1], the label of the word that an arc gives; 0 for none.
-        final: [S], what it costs to end in a state; infinite where no sentence of a grammar ends.
-        file: where all that lies, with room behind each array; None if it lies in memory.
+        root: as that of `PhoneGraph`; if there is one it is 0. Its second arc cannot be taken, and
+            can become one that takes no phone.
+        arcs: [A + 1] of `PACKED`.
+        word: [A], the label of the word that an arc gives; 0 for none.
+        stored: where the arcs lie, with room behind them; None if in memory.
     """
 
     vocabulary: Vocabulary
-    start: int
     root: int | None
-    first: NDArray[np.uint32] = field(repr=False)
-    epsilons: NDArray[np.uint8] = field(repr=False)
-    label: NDArray[np.uint8] = field(repr=False)
-    cost: NDArray[np.float32] = field(repr=False)
-    next: NDArray[np.uint32] = field(repr=False)
-    word: NDArray[np.uint32] = field(repr=False)
-    final: NDArray[np.float32] = field(repr=False)
-    file: BinaryIO | None = field(default=None, repr=False, compare=False)
+    arcs: NDArray[np.void] = field(repr=False)
+    word: NDArray[np.uint32] | Stored = field(repr=False)
+    stored: Stored | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, graph: PhoneGraph) -> Graph:
-        """Takes over a graph of phones."""
-        if len(graph.fst.states) + ROOM > MOST_STATES:
-            most = MOST_STATES - ROOM
-            raise GraphError(f"the graph has {len(graph.fst.states)} states, at most {most} can be")
-        fst = _begun_with(graph.root or 0, graph.fst)
-        spare, last = np.zeros(0 if graph.root is None else 1, ARC), np.zeros(1, ARC)
-        last["next"] = fst.start
-        arcs = np.concatenate([spare, fst.arcs, last])
-        return cls(
-            graph.vocabulary,
-            fst.start,
-            None if graph.root is None else 0,
-            np.append(fst.states["first"], np.uint32(len(fst.arcs))) + np.uint32(len(spare)),
-            fst.states["iepsilons"].astype(np.uint8),
-            arcs["ilabel"].astype(np.uint8),
-            arcs["weight"].astype(np.float32),
-            arcs["next"].astype(np.uint32),
-            arcs["olabel"].astype(np.uint32),
-            fst.states["final"] if graph.root is None else broken_off(fst.states["final"]),
-        )
+        """Takes over a graph of phones; costs are rounded to `STEP`.
+
+        Raises:
+            GraphError: it is too large, or a cost is.
+        """
+        fst = _with_ends(graph)
+        if len(fst.arcs) + ROOM > MOST_ARCS:
+            most = MOST_ARCS - ROOM
+            raise GraphError(f"the graph has {len(fst.arcs)} arcs, at most {most} can be")
+        first = fst.states["first"]
+        ilabel, word, cost, after = (fst.arcs[name] for name in ARC.names or ())
+        arcs = pack(fst.sources, ilabel & END, word, cost, first[after])
+        nowhere = pack(np.zeros(1, int), BLANK, 0, 0.0, first[fst.start])
+        root = None if graph.root is None else 0
+        return cls(graph.vocabulary, root, np.append(arcs, nowhere), word.astype(np.uint32))
 
     @classmethod
     def load(cls, path: Path, progress: Progress | None = None) -> Graph:
@@ -294,32 +217,121 @@ class Graph:
             _unpack(path, cached, progress)
         return _opened(cached)
 
-    def extended(self, vocabulary: Vocabulary, states: int, arcs: int) -> Graph:
-        """A graph of its own with more words, and room for more states and arcs at the end.
+    @property
+    def start(self) -> int:
+        """The state in which nothing was said."""
+        return int(self.arcs["key"][-1] & ~np.uint32(LAST)) >> TOKEN_BITS
 
-        What is written to its arrays does not change this graph, and only what is written takes
-        memory of its own if this graph lies in a file.
+    @property
+    def identity(self) -> str | None:
+        """Tells the graph of a file, and the numbers of its states, from all others."""
+        return Path(self.stored.file.name).name if self.stored else None
+
+    def keys(self, arcs: Ints) -> NDArray[np.int64]:
+        """The states that some arcs lead to, and in the lowest bits the tokens that they take."""
+        return self.arcs["key"][arcs].astype(np.int64) & (GIVES - 1)
+
+    def costs(self, arcs: Ints) -> Floats:
+        """What some arcs cost, in nats."""
+        costs: Floats = self.arcs["cost"][arcs] * np.float32(STEP)
+        return costs
+
+    def gives(self, arcs: Ints) -> NDArray[np.bool_]:
+        """Whether some arcs give a word."""
+        given: NDArray[np.bool_] = self.arcs["key"][arcs] & np.uint32(GIVES) > 0
+        return given
+
+    def words(self, arcs: Ints) -> NDArray[np.uint32]:
+        """The labels of the words that some arcs give; 0 for none."""
+        words = np.zeros(len(arcs), np.uint32)
+        given = self.gives(arcs).nonzero()[0]
+        if len(given):
+            words[given] = self.word[arcs[given]]
+        return words
+
+    @property
+    def break_off(self) -> float:
+        """What it costs at most to end: a language model's sentence can be broken off anywhere.
+
+        Infinite in a grammar.
+        """
+        return math.inf if self.root is None else BREAK_OFF
+
+    def finals(self, states: Ints) -> Floats:
+        """What it costs to end in some states, `break_off` where no sentence ends."""
+        most = np.float32(self.break_off)
+        final = np.full(len(states), most)
+        ends = (self.arcs["key"][states] & END == END).nonzero()[0]
+        steps = self.arcs["cost"][states[ends]]
+        final[ends] = np.where(steps < NEVER, np.minimum(steps * np.float32(STEP), most), most)
+        return final
+
+    def arcs_of(self, states: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Enumerates the arcs of some states [k]: whose each is, as a place in `states`; which."""
+        count, going, most = np.zeros(len(states), np.int64), np.arange(len(states)), 4
+        while len(going):
+            places = states[going, None] + np.arange(most)
+            last = self.arcs["key"][np.minimum(places, len(self.arcs) - 1)] >= LAST
+            count[going] = last.argmax(axis=1) + 1
+            going = going[~last[np.arange(len(going)), count[going] - 1]]
+            most *= 16
+        return ranges(states, count)
+
+    def extended(
+        self,
+        vocabulary: Vocabulary,
+        entry: np.void,
+        arcs: NDArray[np.void],
+        words: NDArray[np.uint32],
+    ) -> Graph:
+        """A graph of its own with more words, and more arcs at the end.
+
+        This graph is not changed by that, and only what is new takes memory if it lies in a file.
 
         Args:
             vocabulary: that of this graph or one that continues it.
-            states: how many more there shall be.
-            arcs: the same; what was the arc from nowhere becomes the first of them, and the last
-                arc of all is for the caller to make one from nowhere to the start.
+            entry: of `PACKED`, the arc that the root gets.
+            arcs: [n] of `PACKED`. The first is at the place of what was the arc from nowhere, which
+                comes behind them all.
+            words: [n], the labels of the words that they give.
 
         Raises:
             GraphError: there is no room for so many.
         """
-        if max(states, arcs) > ROOM:
-            raise GraphError(f"{max(states, arcs)} phones are too many to add, {ROOM} can be")
-        if self.file is None:
-            columns: dict[str, Any] = {
-                name: np.append(column := getattr(self, name), np.zeros(more, column.dtype))
-                for name, more in _more(states, arcs).items()
-            }
+        if len(arcs) > ROOM:
+            raise GraphError(f"{len(arcs)} phones are too many to add, {ROOM} can be")
+        if self.stored is None:
+            made = np.append(self.arcs, np.zeros(len(arcs), PACKED))
         else:
-            columns = _mapped(self.file, mmap.ACCESS_COPY, _more(states, arcs))
-        columns.update(vocabulary=vocabulary, start=self.start, file=None)
-        return replace(self, **columns)
+            made = self.stored.mapped(mmap.ACCESS_COPY, len(arcs))
+        made[1] = entry
+        made[len(self.arcs) - 1 :] = np.append(arcs, self.arcs[-1:])
+        if isinstance(self.word, Stored):
+            word: Stored | NDArray[np.uint32] = self.word.extended(words)
+        else:
+            word = np.append(self.word, words)
+        return Graph(vocabulary, self.root, made, word)
+
+
+def pack(source: Ints, token: Any, word: Any, cost: Any, place: Any) -> NDArray[np.void]:
+    """Packs A arcs, given in the order of their sources.
+
+    Args:
+        source: [A], a number for the state that each leaves.
+        token: [A], what it takes.
+        word: [A], the label of the word that it gives, or 0.
+        cost: [A], in nats.
+        place: [A], the state that it leads to.
+
+    Raises:
+        GraphError: a cost is too large.
+    """
+    arcs = np.zeros(len(source), PACKED)
+    last = np.diff(source, append=-2) != 0
+    flags = np.where(word, GIVES, 0) | np.where(last, LAST, 0)
+    arcs["key"] = flags | np.asarray(place, np.int64) << TOKEN_BITS | token
+    arcs["cost"] = to_steps(cost)
+    return arcs
 
 
 def cache_folder() -> Path:
@@ -328,19 +340,18 @@ def cache_folder() -> Path:
 
 
 def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
+    from tempfile import TemporaryDirectory
+
     graph = Graph.of(PhoneGraph.load(path, progress))
+    vocabulary = graph.vocabulary
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent) as folder:
             unpacked = Path(folder) / target.name
             with unpacked.open("wb") as file:
-                for name in UNPACKED:
-                    value = graph.vocabulary.text if name == "vocabulary" else getattr(graph, name)
-                    column = np.atleast_1d(value)
-                    file.write(bytes(-file.tell() % PAGE))
-                    np.lib.format.write_array(file, column)
-                    file.seek(ROOM * column.itemsize, os.SEEK_CUR)
-                file.truncate()
+                for array in (vocabulary.text, vocabulary.ends, graph.word):
+                    Stored.write(file, array[:])
+                Stored.write(file, graph.arcs, ROOM)
             unpacked.replace(target)
     except OSError as error:
         raise GraphError(
@@ -352,37 +363,17 @@ def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
 def _opened(cached: Path) -> Graph:
     file = cached.open("rb")
     try:
-        columns = _mapped(file, mmap.ACCESS_READ, {})
+        text, ends, word, arcs = (Stored.read(file) for _ in range(4))
+        mapped = arcs.mapped(mmap.ACCESS_READ, ROOM)[: len(arcs)]
     except ValueError:
         file.close()
         raise
-    vocabulary, start = Vocabulary(columns.pop("vocabulary")), int(columns.pop("start")[0])
-    return Graph(vocabulary, start, 0, file=file, **columns)
-
-
-def _mapped(file: BinaryIO, access: int, more: Mapping[str, int]) -> dict[str, Any]:
-    """Maps what `_unpack` wrote, and so much `more` of the room behind each array."""
-    memory = mmap.mmap(file.fileno(), 0, access=access)
-    columns = {}
-    for name in UNPACKED:
-        memory.seek(-memory.tell() % PAGE, os.SEEK_CUR)
-        np.lib.format.read_magic(memory)
-        (size,), _, dtype = np.lib.format.read_array_header_1_0(memory)
-        begin = memory.tell()
-        columns[name] = np.frombuffer(memory, dtype, size + more.get(name, 0), begin)
-        memory.seek(begin + (size + ROOM) * dtype.itemsize)
-    return columns
-
-
-def _more(states: int, arcs: int) -> dict[str, int]:
-    """How much longer each array is with so many more states and arcs."""
-    of_states = dict.fromkeys(("first", "epsilons", "final"), states)
-    return of_states | dict.fromkeys(("label", "cost", "next", "word"), arcs)
+    return Graph(Vocabulary(text, ends), 0, mapped, word, arcs)
 
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return describe(path)[1]
     except OSError as error:
         raise GraphError(f"cannot read the graph {path}: {error.strerror}") from error
 
@@ -426,13 +417,24 @@ def backed_off(fst: Fst) -> int:
     return state
 
 
-def _begun_with(state: int, fst: Fst) -> Fst:
-    """The same with a state as number 0, and the arcs of each in the order of their labels."""
+def _with_ends(graph: PhoneGraph) -> Fst:
+    """The same with an arc for the end of each state, its root as number 0, which has a second one.
+
+    The label of such an arc is below 0.
+    """
+    fst, root = graph.fst, graph.root or 0
     number = np.arange(len(fst.states))
-    number[[0, state]] = state, 0
-    arcs = fst.arcs.copy()
+    number[[0, root]] = root, 0
+    final, count = fst.states["final"], fst.states["arcs"]
+    ended = np.isfinite(final) | (count == 0) | (number == 0)
+    ends = np.append(np.flatnonzero(ended), root)
+    more = np.zeros(len(ends), ARC)
+    more["ilabel"], more["weight"] = -1 - (1 << TOKEN_BITS), final[ends]
+    more[-1]["ilabel"], more[-1]["weight"] = -1, np.inf
+    arcs = np.append(fst.arcs, more)
     arcs["next"] = number[arcs["next"]]
-    return Fst.of(int(number[fst.start]), fst.states["final"][number], number[fst.sources], arcs)
+    sources = number[np.append(fst.sources, ends)]
+    return Fst.of(int(number[fst.start]), final[number], sources, arcs)
 
 
 def rounded(fst: Fst) -> Fst:
@@ -443,5 +445,10 @@ def rounded(fst: Fst) -> Fst:
     return Fst(fst.start, states, arcs)
 
 
-def _steps(costs: NDArray[np.float32]) -> NDArray[np.int16]:
-    return np.round(costs / STEP).astype(np.int16)
+def to_steps(costs: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Rounds costs in nats to multiples of `STEP`; an infinite one becomes `NEVER`."""
+    steps = np.round(np.asarray(costs) / STEP)
+    if (large := (np.abs(steps) >= NEVER) & np.isfinite(steps)).any():
+        most = STEP * (NEVER - 1)
+        raise GraphError(f"a cost of {costs[large][0]:g} nats is too much, {most:g} can be")
+    return np.where(np.isfinite(steps), steps, NEVER).astype(np.int16)

@@ -19,7 +19,10 @@ BLANK = 0
 """The token that stands for no phone."""
 
 STATE_BITS = 24
-"""A graph has at most 2 to the power of this states."""
+"""A graph has at most 2 to the power of this arcs, and therefore states."""
+
+TOKEN_BITS = 6
+"""There are fewer tokens than 2 to the power of this."""
 
 
 @dataclass(frozen=True, slots=True)

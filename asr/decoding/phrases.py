@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from asr.decoding.fst import ranges
-from asr.decoding.graph import BREAK_OFF
+from asr.decoding.graph import STEP, pack, to_steps
+from asr.decoding.hypothesis import BLANK, TOKEN_BITS
 from asr.decoding.lexicon import PHONES, TOKENS, WORD, Lexicon
+from asr.decoding.passing import TOKEN
 from asr.errors import GraphError
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from asr.decoding.graph import Graph, Vocabulary
+    from asr.decoding.graph import Graph
     from asr.decoding.lexicon import Pronunciation
+    from asr.decoding.vocabulary import Vocabulary
 
     Ways = tuple[Pronunciation, ...]
     Ints = NDArray[np.int64]
@@ -208,13 +210,13 @@ def with_phrases(
         return graph
     if graph.root is None:
         return _cheaper(graph, phrases)
-    if graph.epsilons[graph.root]:
+    if graph.arcs["key"][1] & TOKEN == BLANK:
         raise GraphError("the graph has phrases already: give all of them at once")
     filler = [phrase for phrase in phrases if phrase.text.strip() == UNKNOWN]
     spelled = {phrase: phrase.words() for phrase in phrases if phrase not in filler}
     entries, vocabulary = _entries(graph, spelled, lexicon)
     begun = _begun(graph, [entry for entry in entries.values() if entry.known])
-    tree = _Tree(len(graph.final))
+    tree = _Tree(len(graph.arcs))
     for phrase, words in spelled.items():
         path = [entries[word] for word in words]
         own = sum(begun[entry.known].cost if entry.known else math.inf for entry in path)
@@ -232,7 +234,8 @@ def _cheaper(graph: Graph, phrases: Sequence[Phrase]) -> Graph:
     """A grammar's graph in which each word of a phrase has its part of the boost."""
     words = {word for phrase in phrases for word, _ in phrase.words()}
     labels = graph.vocabulary.labels(words)
-    boosts = np.zeros(int(graph.word.max()) + 1, np.float32)
+    given = graph.words(np.arange(len(graph.arcs)))
+    boosts = np.zeros(int(given.max()) + 1, np.float32)
     for phrase in phrases:
         spoken = phrase.words()
         for word, ways in spoken:
@@ -242,7 +245,9 @@ def _cheaper(graph: Graph, phrases: Sequence[Phrase]) -> Graph:
                 raise phrase.error(f"it cannot occur, for the grammar has no word {word!r}")
             part = phrase.boost / len(spoken)
             boosts[labels[word]] = max(boosts[labels[word]], part)
-    return replace(graph, cost=graph.cost - boosts[graph.word])
+    arcs = graph.arcs.copy()
+    arcs["cost"] -= to_steps(boosts)[given]
+    return replace(graph, arcs=arcs)
 
 
 class _Entry(NamedTuple):
@@ -323,17 +328,13 @@ def _begun(graph: Graph, entries: Sequence[_Entry]) -> dict[int, _Begun]:
         for at in np.flatnonzero(given & (wanted == 0)):
             label, found = int(labels[item[at]]), _Begun(float(cost[at]), int(state[at]))
             begun[label] = min(found, begun.get(label, found))
-        owner, arc = ranges(graph.first[state], graph.first[state + 1] - graph.first[state])
-        word, silent = graph.word[arc], wanted[owner] == 0
+        owner, arc = graph.arcs_of(state)
+        keys, word, silent = graph.keys(arc), graph.words(arc), wanted[owner] == 0
         gives = word == labels[item[owner]]
         fits = np.where(given[owner], (word == 0) & ~silent, gives | (word == 0) & ~silent)
-        kept = np.flatnonzero(fits & (graph.label[arc] == wanted[owner]))
-        owner, arc = owner[kept], arc[kept]
-        item, state, cost = (
-            item[owner],
-            graph.next[arc].astype(np.int64),
-            cost[owner] + graph.cost[arc],
-        )
+        kept = np.flatnonzero(fits & (keys & TOKEN == wanted[owner]))
+        owner, arc, state = owner[kept], arc[kept], keys[kept] >> TOKEN_BITS
+        item, cost = item[owner], cost[owner] + graph.costs(arc)
         given = given[owner] | gives[kept]
     return begun
 
@@ -347,7 +348,7 @@ class _Tree:
     """
 
     def __init__(self, first: int) -> None:
-        """Numbers the nodes from `first` on, so that they are behind the states of a graph."""
+        """Numbers the nodes from `first` on, so that none is a state of the graph before."""
         self.first = first
         self.mass = [0.0]
         self.nodes: dict[tuple[int, int], int] = {}
@@ -420,20 +421,13 @@ class _Tree:
     def joined(self, graph: Graph, vocabulary: Vocabulary) -> Graph:
         """A graph with the tree behind its states, and an arc from its root to it."""
         source, phone, word, end, cost = map(np.array, zip(*self.arcs, strict=True))
-        value = np.maximum(0.0, -np.log(self.mass))
-        inner = np.isnan(cost)
+        value = np.round(np.maximum(0.0, -np.log(self.mass)) / STEP) * STEP
+        inner, outer = np.isnan(cost), end < self.first
         cost[inner] = value[end[inner] - self.first]
         order = np.lexsort((phone, source))
-        states, arcs = len(graph.final), len(graph.label) - 1
-        made = graph.extended(vocabulary, len(self.mass), len(self.arcs))
-        columns = {"label": phone, "cost": cost - value[source], "next": end, "word": word}
-        spare = {"label": 0, "cost": value[0], "next": states, "word": 0}
-        last = {"label": 0, "cost": 0.0, "next": graph.start, "word": 0}
-        for name, column in columns.items():
-            array = getattr(made, name)
-            array[0], array[arcs:-1], array[-1] = spare[name], column[order], last[name]
-        made.first[0], made.epsilons[0] = 0, 1
-        made.first[states + 1 :] = arcs + np.cumsum(np.bincount(source))
-        made.epsilons[states:] = np.bincount(source[phone == 0], minlength=len(self.mass))
-        made.final[states:] = BREAK_OFF
-        return made
+        begin = len(graph.arcs) - 1 + np.searchsorted(source[order], np.arange(len(self.mass)))
+        end[~outer] = begin[end[~outer] - self.first]
+        columns = source, phone, word, cost - value[source], end
+        arcs = pack(*(column[order] for column in columns))
+        entry, _ = pack(np.zeros(2, int), BLANK, 0, value[0], begin[0])  # one that is not the last
+        return graph.extended(vocabulary, entry, arcs, word[order].astype(np.uint32))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.hypothesis import Spans
+from asr.decoding.passing import TOKEN
 from asr.errors import GraphError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _steps(
     if not steps:
         return tokens, counts, [], [], []
     arcs = history.arc[steps]
-    new, labels = graph.label[arcs].tolist(), graph.word[arcs].tolist()
+    new, labels = (graph.keys(arcs) & TOKEN).tolist(), graph.words(arcs).tolist()
     tokens += list(accumulate((token > 0 for token in new), initial=tokens.pop()))
     counts += list(accumulate((label > 0 for label in labels), initial=counts.pop()))
     starts = [

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.decoding.nbest import Hypothesis, Way, ways
+from asr.decoding.nbest import ways
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.decoding.hypothesis import Words
-    from asr.decoding.language import LanguageModel
+    from asr.decoding.language import LanguageModel, Read
+    from asr.decoding.nbest import Hypothesis, Way
     from asr.decoding.search import GraphSearch, GraphState
 
     Floats = NDArray[np.float32]
@@ -48,6 +49,7 @@ class RescoredState:
         search: that made it.
         chunks: log-probabilities of all frames so far.
         settled: words that will not change.
+        read: the same as the language model knows them.
         open: state of the search in the graph behind them; None before the first frame.
         begin: the first frame of that.
     """
@@ -55,6 +57,7 @@ class RescoredState:
     search: RescoredSearch
     chunks: tuple[Floats, ...] = ()
     settled: Words = ()
+    read: Read | None = field(default=None, repr=False)
     open: GraphState | None = field(default=None, repr=False)
     begin: int = 0
 
@@ -67,6 +70,11 @@ class RescoredState:
     def ranked(self) -> list[Way]:
         """The ways to go on behind what is settled if nothing follows, the best first."""
         return self.search.ranked(self, over=True)
+
+    @cached_property
+    def best(self) -> GraphState:
+        """The state of the search in the graph if nothing follows, by the best of them."""
+        return self.ranked[0].state(self.open or self.search.search.start())
 
 
 @dataclass(frozen=True)
@@ -111,12 +119,13 @@ class RescoredSearch:
 
     def finish(self, state: RescoredState) -> Words:
         """The best words if nothing follows."""
-        best = self.search.words(state.ranked[0].state)
+        best = self.search.words(state.best)
         return (*state.settled, *_moved(best, state.begin))
 
     def alternatives(self, state: RescoredState, n: int) -> list[Hypothesis]:
         """The n best hypotheses if nothing follows; see `asr.decoding.nbest.alternatives`."""
-        found = [way.hypothesis(self.search) for way in state.ranked[:n]]
+        reached = state.open or self.search.start()
+        found = [way.hypothesis(self.search, reached) for way in state.ranked[:n]]
         return [
             replace(one, words=(*state.settled, *_moved(one.words, state.begin))) for one in found
         ]
@@ -129,7 +138,7 @@ class RescoredSearch:
         """The state of the graph that the first words lead to; see `GraphSearch.behind`."""
         if count == len(state.settled):
             return state.open.after if state.open else None
-        return self.search.behind(state.ranked[0].state, count - len(state.settled))
+        return self.search.behind(state.best, count - len(state.settled))
 
     def ranked(self, state: RescoredState, *, over: bool) -> list[Way]:
         """The ways to go on behind what is settled, the best first.
@@ -140,11 +149,10 @@ class RescoredSearch:
         """
         reached = state.open or self.search.start()
         found = ways(self.search, reached, self.depth, WITHIN, over=over)
-        before = tuple(word.text for word in state.settled)
-        ids = [self.model.ids((*before, *way.words)) for way in found]
-        spoken = self.model.scores(ids, over=over)
-        graph = self.search.graph.cost
-        expected = [-float(graph[way.state.history.arc[way.state.path]].sum()) for way in found]
+        said = [self.model.ids(way.hashes(self.search.graph)).tolist() for way in found]
+        spoken = self.model.scores(said, before=state.read, over=over)
+        costs = self.search.graph.costs
+        expected = [-float(costs(way.arcs).sum()) for way in found]
         change = self.scale * (spoken - spoken.max() - np.array(expected))
         weighed = [
             replace(way, score=way.score + more)
@@ -154,9 +162,10 @@ class RescoredSearch:
 
     def _settled(self, words: Words, state: RescoredState) -> tuple[Words, RescoredState]:
         """Settles what lies far enough back; and the words that are open then."""
-        best = self.ranked(state, over=False)[0].state
-        found = self.search.words(best)
         reached: Any = state.open
+        way = self.ranked(state, over=False)[0]
+        best = way.state(reached)
+        found = self.search.words(best)
         log_probs = reached.log_probs
         count = sum(word.end <= len(log_probs) - BEHIND for word in found)
         after = self.search.behind(best, count)
@@ -165,7 +174,9 @@ class RescoredSearch:
         end = found[count - 1].end
         words, reached = self.search.step(log_probs[end:], self.search.start(after))
         settled = (*state.settled, *_moved(found[:count], state.begin))
-        state = replace(state, settled=settled, open=reached, begin=state.begin + end)
+        said = self.model.ids(way.hashes(self.search.graph)[:count]).tolist()
+        read = self.model.read(state.read or self.model.begun, said)
+        state = replace(state, settled=settled, read=read, open=reached, begin=state.begin + end)
         return words, state
 
 

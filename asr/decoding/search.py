@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.confidence import FEATURES, rated
-from asr.decoding.graph import BREAK_OFF, broken_off
-from asr.decoding.hypothesis import Spans
+from asr.decoding.graph import BREAK_OFF
+from asr.decoding.hypothesis import TOKEN_BITS, Spans
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import NEVER, Beam, History, start, walk
+from asr.decoding.passing import NOWHERE, Beam, History, best_end, start, walk
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
 
@@ -32,6 +32,10 @@ ROOM = 1000
 """Steps of a history, beside those that count, before it is cleaned."""
 LARGEST = 1e9
 """Of all numbers among the options."""
+GRAMMAR_BEAM = 20.0
+"""A grammar leaves few ways, so that a beam costs little that loses no sentence."""
+GRAMMAR_PRIORS = 0.2
+"""`prior_scale` in grammars, at most. It makes up for what a model of the language is unsure of."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,12 @@ class SearchOptions:
         """How likely a grammar's sentence was said, if as often as not something else is."""
         middle, slope = self.doubt
         return 1 / (1 + math.exp(min(slope * (deficit - middle), 99.0)))
+
+    @property
+    def in_grammar(self) -> SearchOptions:
+        """The same for what a grammar allows."""
+        prior_scale = min(self.prior_scale, GRAMMAR_PRIORS)
+        return replace(self, beam=GRAMMAR_BEAM, prior_scale=prior_scale)
 
     @cached_property
     def offsets(self) -> Floats:
@@ -158,7 +168,7 @@ class GraphSearch:
             self.options.beam,
             self.options.max_active,
         )
-        path = self._path(alive, history, broken_off(self.graph.final[alive.states]), state.path)
+        path = self._path(alive, history, BREAK_OFF, state.path)
         chunks, frames = (*state.chunks, log_probs), state.frames + len(log_probs)
         reading = self._read(chunks, frames, history, path, state.reading)
         state = GraphState(
@@ -177,9 +187,7 @@ class GraphSearch:
         Raises:
             GraphError: no words lead to that state.
         """
-        if after is not None and not (
-            0 <= after < len(self.graph.final) and self.graph.final[after] < BREAK_OFF
-        ):
+        if after is not None and not (0 <= after < len(self.graph.arcs) and self._ends(after)):
             raise GraphError(
                 f"no words lead to state {after} of this graph: "
                 "go on with the graph that was begun with"
@@ -203,8 +211,13 @@ class GraphSearch:
         step = max(
             bisect_left(reading.tokens, reading.ends[count - 1]), bisect_left(reading.labels, count)
         )
-        place = int(self.graph.next[state.history.arc[state.path[step - 1]]])
-        return place if self.graph.final[place] < BREAK_OFF else None
+        arcs = state.history.arc[state.path[step - 1 : step]]
+        place = int(self.graph.keys(arcs)[0]) >> TOKEN_BITS
+        return place if self._ends(place) else None
+
+    def _ends(self, place: int) -> bool:
+        """Whether a word ends in a state of the graph."""
+        return bool(self.graph.finals(np.array([place]))[0] < BREAK_OFF)
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows."""
@@ -215,12 +228,12 @@ class GraphSearch:
 
         Dictation may be broken off anywhere, so that this is what was best so far.
         """
-        final = self.graph.final[state.alive.states]
-        return replace(state, path=self._path(state.alive, state.history, final, state.path))
+        path = self._path(state.alive, state.history, self.graph.break_off, state.path)
+        return replace(state, path=path)
 
     def words(self, state: GraphState) -> Words:
         """The words of the best hypothesis, with calibrated confidences if there are weights."""
-        costs = self.graph.cost[state.history.arc[state.path]]
+        costs = self.graph.costs(state.history.arc[state.path])
         return rated(self.reading(state), costs, self.options.word_confidence)
 
     def spans(self, state: GraphState) -> Spans:
@@ -247,14 +260,13 @@ class GraphSearch:
         """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
 
-    def _path(self, alive: Beam, history: History, final: Floats, known: list[int]) -> list[int]:
-        """The steps of the best hypothesis if ending costs each of them something, or never.
+    def _path(self, alive: Beam, history: History, cap: float, known: list[int]) -> list[int]:
+        """The steps of the best hypothesis if ending costs no more than `cap`.
 
         None if none can end; `known`, an earlier answer, if it is still that.
         """
-        cost = alive.cost + final
-        best = int(np.argmin(cost))
-        if not cost[best] < NEVER:
+        best = best_end(self.graph, alive, cap)
+        if best == NOWHERE:
             return []
         blank = alive.blank[best] <= alive.phone[best]
         last = int((alive.after_blank if blank else alive.after_phone)[best])

@@ -34,7 +34,7 @@ class Conditions:
 
     Attributes:
         model: folder.
-        graph: name of its search graph.
+        graph: name of its search graph, or the file of another.
         aligner: folder of the model that aligns.
         chunk: seconds that are pushed at once.
         noise: folder of noise clips; None for none.
@@ -45,7 +45,7 @@ class Conditions:
     """
 
     model: Path
-    graph: str
+    graph: str | Path
     aligner: Path
     chunk: float
     noise: Path | None = None

@@ -18,6 +18,8 @@ FRAME = HOP * SUBSAMPLING
 """Samples per output frame: 40 ms."""
 END = 3
 """Output frames of silence that follow an utterance in training and after a flush."""
+HEAD = "phones"
+"""The head that is trained and decoded."""
 
 
 class CtcModel(nn.Module):
@@ -64,6 +66,25 @@ class CtcModel(nn.Module):
         features, samples = self.frontend.step(audio, state["samples"])
         outputs, after = self.encoder.step(self.normalise(features), state)
         return outputs, {"samples": samples, **after}
+
+    def whole(self, features: Tensor, truncate_frames: int = 0) -> Tensor:
+        """Log-probabilities of phones for whole utterances, at the frames that they are about.
+
+        Args:
+            features: [N, F, MELS], not normalised, with silence behind that the look-ahead takes.
+            truncate_frames: gradients go back through at most so many of F; 0 for all.
+
+        Returns:
+            [N, F / SUBSAMPLING - lookahead, tokens] in float32.
+        """
+        features = self.normalise(features)
+        state = self.encoder.start(len(features))
+        pieces = []
+        for piece in features.split(truncate_frames or features.shape[1], dim=1):
+            state = {name: tensor.detach() for name, tensor in state.items()}
+            outputs, state = self.encoder.step(piece, state)
+            pieces.append(outputs[HEAD].float())
+        return torch.cat(pieces, dim=1)[:, self.encoder.config.lookahead :]
 
     def save(self, path: Path, **metadata: Any) -> None:
         """Write weights, configuration and metadata to one file."""

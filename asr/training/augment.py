@@ -31,10 +31,15 @@ Floats = npt.NDArray[np.float32]
 
 HELD_OUT = 5
 """One noise clip in so many is kept from training, to measure robustness with."""
-TELEPHONE = (300.0, 3400.0)
-"""Edges of the telephone band in Hz (ITU-T G.712)."""
-STOPPED = math.log(10.0) / 10 * 40
-"""How far the telephone puts the bands outside of it down, in nepers of energy: 40 dB."""
+DECIBEL = math.log(10.0) / 10
+"""In nepers of energy, the unit of features."""
+LOWEST = 300.0
+"""Where a telephone's band begins, in Hz (ITU-T G.712)."""
+HIGHEST = (3300.0, 3800.0, 7000.0)
+"""Where a narrow band ends, in Hz: at the least, most often, at the most. Telephones and recordings
+at 8 kHz carry up to 3.4 and 4 kHz, codecs of few bits somewhat more."""
+STOPPED = (30.0, 100.0)
+"""How far what is outside of a narrow band is put down, in dB."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Augmentation:
         decay: shortest and longest time in which an echo falls by 60 dB, in seconds.
         noise: share of utterances with noise.
         snr: lowest and highest ratio of speech to noise, in dB.
-        telephones: share of utterances through a telephone.
+        telephones: share of utterances through a telephone or a codec, which carries a part of the
+            band.
         gain: largest change of loudness, in dB, of every utterance.
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019), in mel bins.
         time_masks, time_width: the same in time; masks per 10 s of audio, width in feature frames.
@@ -77,14 +83,15 @@ def noise_clips(folder: Path, *, held_out: bool) -> list[Path]:
     return chosen
 
 
-def noise_features(folder: Path, cache: Path) -> Floats:
+def noise_features(folder: Path, cache: Path, *, held_out: bool = False) -> Floats:
     """Features [F, MELS] of the clips that training hears, one behind the other.
 
     Args:
         folder: where the clips lie.
         cache: folder where the features are kept.
+        held_out: those that training never hears instead.
     """
-    clips = noise_clips(folder, held_out=False)
+    clips = noise_clips(folder, held_out=held_out)
     key = hashlib.sha256(json.dumps([path.name for path in clips]).encode()).hexdigest()[:12]
     path = cache / f"noise-{key}.npy"
     if not path.is_file():
@@ -128,9 +135,10 @@ def augment(
                 rng.uniform(*how.snr),
             )
         if rng.random() < how.telephones:
-            telephone(row)
+            low = LOWEST if rng.random() < 0.5 else 0.0
+            narrow(row, low, rng.triangular(*HIGHEST), rng.uniform(*STOPPED))
         if how.gain:
-            row += rng.uniform(-how.gain, how.gain) * math.log(10.0) / 10
+            row += rng.uniform(-how.gain, how.gain) * DECIBEL
             np.maximum(row, FLOOR, out=row)
     mask(features, lengths, how, rng)
 
@@ -157,15 +165,22 @@ def add(features: Floats, length: int, noise: Floats, snr: float) -> None:
     speech = float(np.exp(features[:length]).mean())
     loudness = float(np.exp(noise).mean())
     if loudness > math.exp(FLOOR) * 10:
-        shift = math.log(speech / loudness) - snr * math.log(10.0) / 10
+        shift = math.log(speech / loudness) - snr * DECIBEL
         np.logaddexp(features, noise + np.float32(shift), out=features)
 
 
-def telephone(features: Floats) -> None:
-    """Take what a telephone does not carry out of [F, MELS], in place."""
+def narrow(features: Floats, low: float, high: float, stopped: float) -> None:
+    """Put down what [F, MELS] has outside of a band, in place.
+
+    Args:
+        features: changed in place.
+        low: lower edge of the band in Hz.
+        high: upper edge.
+        stopped: how far, in dB.
+    """
     centres = mel_centres().numpy()
-    outside = (centres < TELEPHONE[0]) | (centres > TELEPHONE[1])
-    features[:, outside] = np.maximum(features[:, outside] - STOPPED, FLOOR)
+    outside = (centres < low) | (centres > high)
+    features[:, outside] = np.maximum(features[:, outside] - stopped * DECIBEL, FLOOR)
 
 
 def mask(features: Tensor, lengths: Tensor, how: Augmentation, rng: np.random.Generator) -> None:

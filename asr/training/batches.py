@@ -16,6 +16,7 @@ import torch
 from lhotse import CutSet, MonoCut
 from lhotse.dataset.sampling import DynamicBucketingSampler
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.nn.encoder import SUBSAMPLING
 from asr.nn.frontend import FLOOR, HOP, MELS, RATE
@@ -26,6 +27,9 @@ from asr.training.features import FeatureStore
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
+
+AT_ONCE = 32
+"""Utterances in a batch that nothing is learnt from."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Batch:
         counts: [N] targets of each.
         seconds: of audio in the batch, without padding.
         share: of the batch's targets that these are, when several processes share it.
+        teacher: [N, T, tokens] log-probabilities of the teacher, if there is one; there are
+            `frames` - END + 1 of each utterance.
     """
 
     features: Tensor
@@ -47,6 +53,7 @@ class Batch:
     counts: Tensor
     seconds: float
     share: float = 1.0
+    teacher: Tensor | None = None
 
 
 def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Batch:
@@ -74,7 +81,17 @@ def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Bat
         tokens=torch.from_numpy(np.concatenate([t for group in tokens for t in group])).long(),
         counts=torch.tensor(counts),
         seconds=float(lengths.sum()) * HOP / RATE,
+        teacher=None if store.teacher is None else _taught(store.teacher, store, groups),
     )
+
+
+def _taught(
+    teacher: npt.NDArray[np.float16], store: FeatureStore, groups: list[list[int]]
+) -> Tensor:
+    """What the teacher says of each group, [N, T, tokens], zeros behind the shorter ones."""
+    places = store.offsets[:, 0] // SUBSAMPLING
+    joined = [np.concatenate([teacher[places[i] : places[i + 1]] for i in g]) for g in groups]
+    return pad_sequence([torch.from_numpy(each) for each in joined], batch_first=True)
 
 
 def epoch_batches(
@@ -111,6 +128,19 @@ def epoch_batches(
         lengths = batch.frames * SUBSAMPLING
         augment(batch.features, lengths, config.augmentation, noise, chance)
         yield replace(batch, share=int(batch.counts.sum()) / targets)
+
+
+def whole_batches(
+    store: FeatureStore, lookahead: int, rank: int = 0, world: int = 1
+) -> Iterator[tuple[Ints, Batch]]:
+    """All utterances as they are, and their numbers: AT_ONCE in a batch, short ones first.
+
+    Of `world` processes, number `rank` gets every so manyth batch.
+    """
+    order = np.argsort(store.frames, kind="stable")
+    for begin in range(AT_ONCE * rank, len(order), AT_ONCE * world):
+        numbers = order[begin : begin + AT_ONCE]
+        yield numbers, collate(store, [[i] for i in numbers.tolist()], lookahead)
 
 
 def batches_per_epoch(store: FeatureStore, config: TrainConfig) -> int:

@@ -13,7 +13,7 @@ from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
 from asr.training.augment import Augmentation
 
-PATHS = ("train", "dev", "cache", "start", "noise")
+PATHS = ("train", "dev", "cache", "start", "noise", "teacher")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class TrainConfig:
         start: checkpoint of a model to go on from; None to begin anew. It may be narrower by a
             whole factor, or look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
+        teacher: checkpoint of a model with the same look-ahead, from whose log-probabilities of
+            the utterances as they were recorded the model learns to say the same of what
+            augmentation makes of them.
+        taught: share of the loss that is the distance from the teacher; CTC has the rest.
         speeds: speed perturbation factors, each an additional copy of the data.
         shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
             drawn anew in each epoch. Of sources that are not named, `others`, or once.
@@ -54,6 +58,8 @@ class TrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     start: Path | None = None
     noise: Path | None = None
+    teacher: Path | None = None
+    taught: float = 0.5
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     shares: dict[str, float] = field(default_factory=dict)
     epochs: int = 10
@@ -83,17 +89,15 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Any, name: str = "configuration") -> TrainConfig:
         """Build from plain values; `name` is what errors call them."""
-        if not isinstance(values, dict):
-            raise TrainingError(f"{name}: expected `field: value` lines, got {values!r}")
-        values = dict(values)
+        values = fields_of(values, name)
         for key, kind in (("encoder", EncoderConfig), ("augmentation", Augmentation)):
-            values[key] = _fill(kind, values.get(key, {}), f"{name}: {key}")
+            values[key] = fill(kind, values.get(key, {}), f"{name}: {key}")
         for key in PATHS:
             if values.get(key) is not None:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
-        config: TrainConfig = _fill(cls, values, name)
+        config: TrainConfig = fill(cls, values, name)
         if config.augmentation.noise and config.noise is None:
             raise TrainingError(f"{name}: augmentation.noise needs `noise`, a folder of clips")
         if config.truncate_frames % 4 or config.truncate_frames < 0:
@@ -122,7 +126,23 @@ def read_yaml(path: Path) -> Any:
         raise TrainingError(f"{path} is not YAML: {error}") from None
 
 
-def _fill(kind: Any, values: dict[str, Any], name: str) -> Any:
+def fields_of(values: Any, name: str) -> dict[str, Any]:
+    """A copy of what shall be fields by name.
+
+    Raises:
+        TrainingError: when it is something else; `name` is what the error calls it.
+    """
+    if not isinstance(values, dict):
+        raise TrainingError(f"{name}: expected `field: value` lines, got {values!r}")
+    return dict(values)
+
+
+def fill(kind: Any, values: dict[str, Any], name: str) -> Any:
+    """A dataclass with these fields.
+
+    Raises:
+        TrainingError: when one is unknown or missing; `name` is what the error calls it.
+    """
     fields = dataclasses.fields(kind)
     unknown = values.keys() - {field.name for field in fields}
     if unknown:

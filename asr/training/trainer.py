@@ -25,14 +25,13 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
 from asr.nn import checkpoint
-from asr.nn.model import CtcModel, adapted
+from asr.nn.model import END, CtcModel, adapted
 from asr.training.augment import noise_features
-from asr.training.batches import Batch, ahead, batches_per_epoch, collate, epoch_batches
+from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches, whole_batches
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
 from asr.training.parallel import Processes
-
-HEAD = "phones"
+from asr.training.teacher import taught
 
 
 class Trainer:
@@ -65,6 +64,8 @@ class Trainer:
                 noise_features(config.noise, config.cache) if config.noise else None,
             )
         )
+        if config.teacher:
+            self.store = taught(self.store, config, self.processes)
         self.model = CtcModel(config.encoder).to(self.device)
         if config.start is None:
             mean, deviation = self.store.statistics()
@@ -159,7 +160,11 @@ class Trainer:
         return value, norm
 
     def loss(self, batch: Batch) -> Tensor:
-        """CTC loss (Graves et al. 2006) of a batch, in nats per phone."""
+        """CTC loss (Graves et al. 2006) of a batch, in nats per phone.
+
+        With a teacher a share of it is the Kullback-Leibler divergence from what the teacher says
+        of each frame (Hinton et al. 2015).
+        """
         log_probs = self._log_probs(self.model, batch.features)
         total = F.ctc_loss(
             log_probs.transpose(0, 1),
@@ -168,19 +173,18 @@ class Trainer:
             batch.counts,
             reduction="sum",
         )
+        if batch.teacher is not None:
+            teacher = batch.teacher.to(self.device, torch.float32)
+            said = torch.arange(teacher.shape[1]) < (batch.frames - END + 1)[:, None]
+            student = log_probs[:, : teacher.shape[1]][said]
+            distance = F.kl_div(student, teacher[said], reduction="sum", log_target=True)
+            total = torch.lerp(total, distance, self.config.taught)
         return total / batch.counts.sum()
 
     def _log_probs(self, model: CtcModel, features: Tensor) -> Tensor:
-        """[N, F, MELS] to [N, F / 4 - lookahead, tokens], lead-in taken off."""
-        features = model.normalise(features.to(self.device))
-        state = model.encoder.start(len(features))
-        pieces = []
+        """As `CtcModel.whole` gives them, in the precision of the run."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            for piece in features.split(self.config.truncate_frames or features.shape[1], dim=1):
-                state = {name: tensor.detach() for name, tensor in state.items()}
-                outputs, state = model.encoder.step(piece, state)
-                pieces.append(outputs[HEAD].float())
-        return torch.cat(pieces, dim=1)[:, self.config.encoder.lookahead :]
+            return model.whole(features.to(self.device), self.config.truncate_frames)
 
     def _rate(self) -> float:
         """Learning rate: a linear rise, then a cosine down to zero."""
@@ -204,14 +208,12 @@ class Trainer:
         """
         wanted, heard = [], []
         posteriors = torch.zeros(len(TOKENS), dtype=torch.float64)
-        order = sorted(range(len(self.dev.frames)), key=lambda i: int(self.dev.frames[i]))
-        for indices in _batched(order, 32):
-            batch = collate(self.dev, [[i] for i in indices], self.config.encoder.lookahead)
+        for _, batch in whole_batches(self.dev, self.config.encoder.lookahead):
             log_probs = self._log_probs(self.average, batch.features).cpu()
             for row, frames in zip(log_probs, batch.frames, strict=True):
                 posteriors += row[:frames].double().exp().sum(0)
-                heard.append(_spell(torch.unique_consecutive(row[:frames].argmax(-1)).tolist()))
-            wanted += [_spell(t.tolist()) for t in batch.tokens.split(batch.counts.tolist())]
+            heard += greedy(log_probs, batch)
+            wanted += spoken(batch)
         error = float(jiwer.wer(wanted, heard))
         self.writer.add_scalar("dev/phone_error_rate", error, self.step)
         metadata = {
@@ -275,14 +277,22 @@ def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
     )
 
 
-def _spell(tokens: list[int]) -> str:
+def greedy(log_probs: Tensor, batch: Batch) -> list[str]:
+    """The likeliest phones of [N, T, tokens], frame by frame, for each utterance of a batch."""
+    return [
+        _spell(torch.unique_consecutive(row[:frames].argmax(-1)))
+        for row, frames in zip(log_probs, batch.frames, strict=True)
+    ]
+
+
+def spoken(batch: Batch) -> list[str]:
+    """The phones that each utterance of a batch should have."""
+    return [_spell(tokens) for tokens in batch.tokens.split(batch.counts.tolist())]
+
+
+def _spell(tokens: Tensor) -> str:
     """Phones by id as a sentence, blanks left out."""
-    return " ".join(TOKENS[token] for token in tokens if token)
-
-
-def _batched(items: list[int], size: int) -> Iterator[list[int]]:
-    for i in range(0, len(items), size):
-        yield items[i : i + size]
+    return " ".join(TOKENS[token] for token in tokens.tolist() if token)
 
 
 def _progress(*, shown: bool) -> Progress:

@@ -16,27 +16,21 @@ const PAGE = [
   "onnxruntime/ort.wasm.bundle.min.js",
 ];
 
-/** @param {Cache} cache @param {Request} request */
-async function kept(cache, request) {
-  const response = await fetch(request, { cache: "no-cache" });
-  if (response.ok) await cache.put(request, response.clone());
-  return response;
-}
-
 /** @param {Request} request */
 async function answered(request) {
   const cache = await caches.open(CACHE);
-  const known =
-    (await cache.match(request)) ?? (request.mode === "navigate" ? await cache.match("./") : null);
-  if (new URL(request.url).pathname.endsWith(".gz")) {
-    if (known) return known;
-    await cache.delete(request, { ignoreSearch: true }); // the file as it was before
-    return kept(cache, request);
-  }
+  const known = await cache.match(request);
+  const digested = new URL(request.url).pathname.endsWith(".gz"); // recognizer.js keeps these
+  if (known && digested) return known;
   try {
-    return await kept(cache, request);
+    const response = await fetch(request, { cache: "no-cache" });
+    if (response.ok && !digested) {
+      await cache.put(request, response.clone()).catch(() => {}); // no room: the older one stays
+    }
+    return response;
   } catch (error) {
-    if (known) return known;
+    const answer = known ?? (request.mode === "navigate" ? await cache.match("./") : null);
+    if (answer) return answer;
     throw error;
   }
 }

@@ -181,7 +181,7 @@ function mono(sound) {
   return mean.map((sample) => sample / sound.numberOfChannels);
 }
 
-/** @param {Settings} settings @returns {Promise<void>} when the model is loaded */
+/** @param {Settings} settings @returns {Promise<boolean>} whether the model is kept for the next time */
 function load(settings) {
   worker = new Worker("recognizer.js", { type: "module" });
   return new Promise((resolve, reject) => {
@@ -189,33 +189,37 @@ function load(settings) {
     worker.onmessage = ({ data }) => {
       if (data.share) show(data.share);
       if (data.error) reject(new Error(data.error));
-      if (data.ready) resolve();
+      if (data.ready) resolve(data.kept);
     };
     worker.postMessage({ load: settings });
   });
 }
 
-/** Once the service worker serves the page, what is loaded is kept for when there is no network. */
+/** Have the service worker serve the page when there is no network. @returns {Promise<boolean>} whether it does */
 async function keepOffline() {
   const { serviceWorker } = navigator;
-  if (!serviceWorker) return;
-  await serviceWorker.register("offline.js");
-  if (!serviceWorker.controller) {
-    await new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve));
-  }
+  if (!serviceWorker) return false;
+  const { active, installing } = await serviceWorker.register("offline.js");
+  if (!installing) return Boolean(active);
+  return new Promise((resolve) => {
+    installing.addEventListener("statechange", () => {
+      if (installing.state === "activated") resolve(true);
+      if (installing.state === "redundant") resolve(Boolean(active));
+    });
+  });
 }
 
 async function begin() {
   if (typeof WebAssembly !== "object") throw new Error("This browser has no WebAssembly, which the recogniser needs.");
   if (typeof AudioWorkletNode !== "function" && isSecureContext) throw new Error("This browser has no AudioWorklet; it is too old.");
   say("Loading the model.");
-  await keepOffline().catch(() => {}); // it then needs the network every time
+  const offline = keepOffline().catch(() => false);
   const response = await fetch("settings.json");
   if (!response.ok) throw new Error("The server has no settings.json; copy the whole folder.");
   /** @type {Settings} */
   const settings = await response.json();
   element("about").textContent = `Model ${settings.name}, version ${settings.version}, ${settings.license}. Runs on onnxruntime-web (MIT).`;
-  await load(settings);
+  const kept = (await load(settings)) && (await offline);
   worker.onmessage = ({ data }) => {
     if (data.heard) write(data.heard);
     if (data.error) say(data.error, true);
@@ -227,7 +231,7 @@ async function begin() {
     }
   };
   show(null);
-  say("Ready.");
+  say(kept ? "Ready." : "Ready. The browser cannot keep the page: it needs the network each time.");
   update();
 }
 

@@ -338,9 +338,11 @@ export class Stream {
  * A file of the folder; those that were packed with gzip are unpacked, unless the server did it.
  * @param {[string, number, string]} file name, bytes, SHA-256
  * @param {(bytes: number) => void} arrived is told of each piece
+ * @returns {Promise<[ArrayBuffer, boolean]>} what it holds, and whether it is there next time without a network
  */
 async function fetched([name, , digest], arrived) {
-  const response = await fetch(`${name}?${digest}`);
+  const address = `${name}?${digest}`;
+  const response = await fetch(address);
   if (!response.ok || !response.body) {
     throw new Error(`The server has no ${name} (${response.status}); copy the whole folder.`);
   }
@@ -354,10 +356,30 @@ async function fetched([name, , digest], arrived) {
   const blob = new Blob(pieces);
   const packed = pieces.length && pieces[0][0] === 0x1f && pieces[0][1] === 0x8b;
   const stream = packed ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
+  let content;
   try {
-    return await new Response(stream).arrayBuffer();
+    content = await new Response(stream).arrayBuffer();
   } catch {
     throw new Error(`${name} is damaged; export the folder again, or copy it again.`);
+  }
+  return [content, await keep(address, blob)];
+}
+
+/**
+ * Put a file where offline.js finds it, in the place of the one that the name had before.
+ * @param {string} address @param {Blob} blob
+ * @returns {Promise<boolean>} whether the browser has a place for it, with room
+ */
+async function keep(address, blob) {
+  try {
+    const cache = await caches.open("rill");
+    if (!(await cache.match(address))) {
+      await cache.delete(address, { ignoreSearch: true });
+      await cache.put(address, new Response(blob));
+    }
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -365,7 +387,7 @@ async function fetched([name, , digest], arrived) {
  * Load the model.
  * @param {Settings} settings
  * @param {(share: number) => void} progress
- * @returns {Promise<Model>}
+ * @returns {Promise<[Model, boolean]>} the model, and whether it was kept
  */
 async function load(settings, progress) {
   const { runtime, model, graph } = settings.files;
@@ -373,9 +395,8 @@ async function load(settings, progress) {
   let there = 0;
   /** @param {number} bytes */
   const arrived = (bytes) => progress((there += bytes) / total);
-  const [wasm, onnx, arrays] = await Promise.all(
-    [runtime, model, graph].map((file) => fetched(file, arrived)),
-  );
+  const files = await Promise.all([runtime, model, graph].map((file) => fetched(file, arrived)));
+  const [wasm, onnx, arrays] = files.map(([content]) => content);
   const ort = await import("./onnxruntime/ort.wasm.bundle.min.js");
   ort.env.wasm.numThreads = 1; // more would need headers that a plain server does not send
   ort.env.wasm.wasmBinary = wasm;
@@ -398,14 +419,15 @@ async function load(settings, progress) {
     const next = Object.fromEntries(names.map((name) => [name, after[`next_${name}`]]));
     return [after.log_probs.data, next];
   };
-  return { settings, graph: new Graph(settings.graph, arrays, settings.tokens), acoustic };
+  const search = new Graph(settings.graph, arrays, settings.tokens);
+  return [{ settings, graph: search, acoustic }, files.every(([, kept]) => kept)];
 }
 
 /**
  * The worker. It is told {load: Settings} first, then for each stream {start: rate}, {push:
  * samples} any number of times, and {stop: true}, or {drop: true} to end without what waits. It
- * tells {share} while it loads, {ready: true}, {heard: Heard}, {over: true} behind each stream, and
- * {error: text}.
+ * tells {share} while it loads, {ready: true, kept: whether the files are there next time without a
+ * network}, {heard: Heard}, {over: true} behind each stream, and {error: text}.
  */
 function serve() {
   /** @type {Model} */
@@ -419,8 +441,9 @@ function serve() {
   /** @param {any} message */
   async function handle(message) {
     if (message.load) {
-      model = await load(message.load, (share) => tell({ share }));
-      tell({ ready: true });
+      let kept;
+      [model, kept] = await load(message.load, (share) => tell({ share }));
+      tell({ ready: true, kept });
     } else if (message.start) {
       stream = new Stream(model, message.start);
     } else if (stream && message.push) {

@@ -136,6 +136,15 @@ class Candidates {
     this.before[place] = before;
     this.arcs[place] = arc;
   }
+
+  /** Keep those that cost less than `limit`. @param {number} limit */
+  keep(limit) {
+    const { count, keys, costs, before, arcs } = this;
+    this.count = 0;
+    for (let i = 0; i < count; i++) {
+      if (costs[i] < limit) this.add(keys[i], costs[i], before[i], arcs[i]);
+    }
+  }
 }
 
 /** The best words for log-probabilities as they come: one segment, frame by frame. */
@@ -286,7 +295,7 @@ export class Search {
     const cheapest = min(...costs.subarray(1));
     const onward = this.#new;
     onward.count = 0;
-    least = Infinity;
+    let tight = limit;
     for (let i = 0; i < alive.count; i++) {
       const cost = alive.cost(i);
       if (!(fround(cost + cheapest) < limit)) continue;
@@ -297,14 +306,15 @@ export class Search {
         const token = label[arc];
         const again = token === held; // after a blank only
         const way = fround(fround((again ? alive.blank[i] : cost) + arcCosts[arc]) + costs[token]);
-        if (!(way < limit)) continue;
-        least = min(least, way);
+        if (!(way < tight)) continue;
+        tight = min(tight, fround(way + this.options.beam));
         const before = again ? alive.afterBlank[i] : stay.afterBlank[i];
         onward.add((next[arc] << TOKEN_BITS) | token, way, before, arc);
       }
     }
+    onward.keep(tight);
     onward.direct = onward.count;
-    this.#follow(min(limit, fround(least + this.options.beam)));
+    this.#follow(tight);
     return stay;
   }
 

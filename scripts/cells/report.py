@@ -191,14 +191,19 @@ def _errors(done: Results, seeds: int) -> str:
 
 
 def _rates(done: Results) -> str:
-    rows = []
-    for cell in CELLS:
-        runs = [r for n, r in done.items() if n.startswith(f"rate.{cell}-hidden.")]
-        runs += [done[name] for name in (f"learn.{cell}-hidden.1",) if name in done]
-        found = sorted((run["learning_rate"], _final(run)) for run in runs)
-        if found:
-            rows.append([cell, ", ".join(f"{rate:g}: {_percent(e)}" for rate, e in found)])
-    return _table(["cell", "learning rate: phone errors, %"], rows)
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for name, run in done.items():
+        kind, _, rest = name.partition(".")
+        if kind == "rate":
+            shape = rest.partition(".")[0]
+            first = [done[known] for known in (f"learn.{shape}.1",) if known in done]
+            rows.setdefault(shape, [(one["learning_rate"], _final(one)) for one in first])
+            rows[shape].append((run["learning_rate"], _final(run)))
+    lines = [
+        [shape.partition("-")[0], ", ".join(f"{r:g}: {_percent(e)}" for r, e in sorted(found))]
+        for shape, found in rows.items()
+    ]
+    return _table(["cell", "learning rate: phone errors, %"], lines)
 
 
 def _relative(reach: dict[str, list[float]]) -> np.ndarray:

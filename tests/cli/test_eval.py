@@ -12,6 +12,7 @@ import pytest
 from asr.cli.recognizers import model_folder
 from asr.training.augment import noise_clips
 from tests.cli.command import SAID, run, sentence
+from tests.decoding.world import LEXICON, small_graph
 from tests.evaluation.manifest import cut, write
 from tests.sound import record
 
@@ -75,6 +76,18 @@ def test_a_set_is_measured_and_reported(manifest: Path, noise: Path, tmp_path: P
     assert page.count("<svg") == 7  # five figures, and an utterance of each source
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)|@import|url\((?!#)""", page)
     assert "prefers-color-scheme: dark" in page and "children" in page
+
+
+def test_another_graph_is_measured(manifest: Path, tmp_path: Path) -> None:
+    small_graph().save(tmp_path / "small.graph")
+    result = run(
+        "eval", MODEL, manifest, "--lm", tmp_path / "small.graph", "--json", tmp_path / "eval.json"
+    )  # fmt: skip
+    assert result.returncode == 1  # a recording is missing
+    facts = json.loads((tmp_path / "eval.json").read_text())
+    heard = {word for one in facts["utterances"] for word in one["heard"].split()}
+    assert heard and heard <= LEXICON.keys()
+    assert facts["sources"][-1]["words"]["rate"] > 0.8
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.graph import STEP, Graph, PhoneGraph, Vocabulary
+from asr.decoding.fst import ARC, Fst
+from asr.decoding.graph import BREAK_OFF, END, STEP, Graph, PhoneGraph
+from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.search import GraphSearch, SearchOptions
+from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 from tests.decoding.world import LEXICON, frames, small_graph
 
@@ -75,7 +78,7 @@ def test_processes_at_once(path, cache):
     program = f"""
 from pathlib import Path
 from asr.decoding.graph import Graph
-print(len(Graph.load(Path({str(path)!r})).first))
+print(len(Graph.load(Path({str(path)!r})).arcs))
 """
     runs = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -83,7 +86,7 @@ print(len(Graph.load(Path({str(path)!r})).first))
     ]
     counts = {run.communicate(timeout=120)[0] for run in runs}
     assert [run.returncode for run in runs] == [0, 0, 0]
-    assert counts == {f"{len(Graph.load(path).first)}\n"}
+    assert counts == {f"{len(Graph.load(path).arcs)}\n"}
     assert len(list(cache.iterdir())) == 1
 
 
@@ -168,6 +171,39 @@ def test_other_version_says_what_to_do(path):
         np.savez(file, **columns)
     with pytest.raises(GraphError, match="has format 99, this version reads 1: build the graph"):
         Graph.load(path)
+
+
+def test_costs_that_do_not_fit_are_named(tmp_path):
+    arcs = np.array([(1, 1, 5000.0, 0)], ARC)
+    fst = Fst.of(0, np.zeros(1, np.float32), np.zeros(1, int), arcs)
+    graph = PhoneGraph(Vocabulary.of({"a": [("AA",)]}), fst)
+    for use in (Graph.of, lambda graph: graph.save(tmp_path / "dear.graph")):
+        with pytest.raises(GraphError, match=r"5000 nats is too much, 1023\.\d+ can be"):
+            use(graph)
+
+
+def test_what_a_state_has_is_what_was_built():
+    """Arcs, costs, words and ends of every state, found by walking from the start."""
+    fst, graph = PACKED.fst, Graph.of(PACKED)
+    waiting, known = [(fst.start, graph.start)], {fst.start: graph.start}
+    while waiting:
+        state, place = waiting.pop()
+        row, at = fst.states[state], np.array([place])
+        final = np.round(min(BREAK_OFF, row["final"]) / STEP) * STEP
+        assert graph.finals(at)[0] == pytest.approx(final)
+        _, arcs = graph.arcs_of(at)
+        arcs = arcs[graph.keys(arcs) & END != END]
+        built = fst.arcs[row["first"] : row["first"] + row["arcs"]]
+        built = built[np.argsort(built["ilabel"], kind="stable")]
+        assert (graph.keys(arcs) & END).tolist() == built["ilabel"].tolist()
+        assert graph.words(arcs).tolist() == built["olabel"].tolist()
+        assert np.abs(graph.costs(arcs) - built["weight"]).max(initial=0) <= STEP / 2
+        for to, key in zip(built["next"].tolist(), graph.keys(arcs).tolist(), strict=True):
+            if to not in known:
+                known[to] = key >> TOKEN_BITS
+                waiting.append((to, known[to]))
+            assert known[to] == key >> TOKEN_BITS
+    assert len(set(known.values())) == len(known) == len(fst.states)
 
 
 @pytest.mark.parametrize(("name", "value"), [("next", -9999), ("word", 99), ("ilabel", 77)])

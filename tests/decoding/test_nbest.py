@@ -1,15 +1,25 @@
 """The n best hypotheses against all that there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.graph import Graph
-from asr.decoding.nbest import WITHIN, alternatives
+from asr.acoustic import AcousticModel
+from asr.bundle import Bundle
+from asr.decoding import nbest
+from asr.decoding.graph import BREAK_OFF, END, Graph
+from asr.decoding.hypothesis import BLANK, TOKEN_BITS
+from asr.decoding.nbest import WITHIN, alternatives, best_paths
+from asr.decoding.passing import Beam, History, call, start
 from asr.decoding.search import GraphSearch, SearchOptions
-from asr.errors import UsageError
+from asr.decoding.stored import Stored
+from asr.errors import GraphError, UsageError
+from tests.decoding.test_passing import WRONG_KEYS, compiled, damaged, implementation, random_graph
 from tests.decoding.world import frames, noise
+from tests.speech import ROOT, utterances
 
 WIDE = SearchOptions(beam=60.0, max_active=10_000)
 
@@ -34,12 +44,13 @@ def exhaustive(
 
     def onward(state, words, cost, spoken):
         """What arcs that take a phone, or none, lead to."""
-        first, epsilons = int(graph.first[state]), int(graph.epsilons[state])
-        places = (first + epsilons, int(graph.first[state + 1])) if spoken else (0, 0)
-        for arc in (*range(first, first + epsilons), *range(*places)):
-            label = int(graph.word[arc])
-            more = (*words, graph.vocabulary[label][0]) if label else words
-            yield int(graph.label[arc]), int(graph.next[arc]), more, cost + float(graph.cost[arc])
+        _, arcs = graph.arcs_of(np.array([state]))
+        columns = graph.keys(arcs), graph.words(arcs), graph.costs(arcs)
+        for key, label, price in zip(*(column.tolist() for column in columns), strict=True):
+            target, token = divmod(key, 1 << TOKEN_BITS)
+            if token != END and (spoken or token == BLANK):
+                more = (*words, graph.vocabulary[label][0]) if label else words
+                yield token, target, more, cost + price
 
     def closed(paths):
         """Adds what follows without a phone."""
@@ -55,7 +66,7 @@ def exhaustive(
 
     begun = {graph.start: 0.0}
     if after is not None:
-        begun = {graph.start: float(graph.final[after]), after: 0.0}
+        begun = {graph.start: float(graph.finals(np.array([after]))[0]), after: 0.0}
     paths = closed({(state, 0, False, ()): cost for state, cost in begun.items()})
     for costs in search.costs(log_probs).tolist():
         stay, entered = {}, {}
@@ -73,11 +84,12 @@ def exhaustive(
             paths[key] = min(cost, paths.get(key, np.inf))
     best: dict[tuple[str, ...], float] = {}
     for (state, _, _, words), cost in paths.items():
-        cost += float(graph.final[state])
+        cost += float(graph.finals(np.array([state]))[0])
         best[words] = min(cost, best.get(words, np.inf))
     return best
 
 
+@example(276, 5)  # "reed tea" and "read tee" are told apart
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_exactly_the_best_of_all(search, seed, count):
@@ -150,3 +162,132 @@ def test_nothing_heard(search):
 def test_none_is_too_few(search):
     with pytest.raises(UsageError, match="positive"):
         alternatives(search, search.step(frames("-"))[1], 0)
+
+
+def spoken(seed: int, states: int) -> Graph:
+    """A graph by chance, in which words are here and there, and in some states nothing ends."""
+    return random_graph(seed, states, words=True)
+
+
+def both(graph: Graph, costs: np.ndarray, options: SearchOptions, *rest: float) -> list:
+    """What is compiled finds, and what numpy finds."""
+    found = []
+    for known in (True, False):
+        with implementation(known):
+            score, paths = best_paths(graph, None, costs, options, *rest)
+        found.append((score, [(p.score, p.arcs.tolist(), p.frames.tolist()) for p in paths]))
+    return found
+
+
+@compiled
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 100_000),
+    states=st.integers(1, 60),
+    count=st.integers(0, 30),
+    beam=st.sampled_from([3.0, 10.0]),
+    most=st.sampled_from([2, 3000]),
+    n=st.sampled_from([1, 3, 50]),
+    within=st.sampled_from([0.0, 4.0, 12.0]),
+    cap=st.sampled_from([np.inf, BREAK_OFF]),
+    followed=st.sampled_from([5, 5000]),
+    ties=st.booleans(),
+)
+def test_compiled_equals_numpy_to_the_last_bit(
+    seed, states, count, beam, most, n, within, cap, followed, ties
+):
+    costs = -noise(count, seed)
+    costs = np.round(costs) if ties else costs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nbest, "MOST", followed)
+        options = SearchOptions(beam=beam, max_active=most)
+        one, other = both(spoken(seed, states), costs, options, cap, n, within)
+    assert one == other
+
+
+@compiled
+def test_compiled_equals_numpy_on_speech():
+    model = ROOT / "models" / "en-small"
+    bundle = Bundle.open(model)
+    search = GraphSearch(
+        Graph.load(model / "dictation.graph"), SearchOptions(**bundle.settings.search)
+    )
+    utterance = utterances("dev", 1, "librispeech")[0]
+    samples = utterance.samples[: len(utterance.samples) // bundle.settings.frame * 640]
+    log_probs, _ = AcousticModel(bundle).step(samples[None])
+    costs = search.costs(log_probs[0, :150])
+    one, other = both(search.graph, costs, search.options, BREAK_OFF, 50, 8.0)
+    assert one == other
+    assert len(one[1]) == 50
+
+
+def called(graph: Graph, begun: tuple[Beam, History]) -> tuple:
+    """What is compiled gives, whatever it is asked."""
+    alive, history = begun
+    known = history.before[: history.used], history.arc[: history.used]
+    words, costs = (nbest._words(graph), graph.vocabulary.hashes), -noise(20, 1)
+    return call("best_paths", graph, alive, costs, *words, known, 9.0, 99, np.inf, 9, 12.0, 500)
+
+
+@compiled
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    value=WRONG_KEYS,
+)
+def test_a_damaged_graph_is_not_followed_out_of_its_array(seed, value):
+    graph = spoken(seed, 20)
+    try:
+        called(damaged(graph, seed, value), start(graph, 9.0))
+    except GraphError as error:
+        assert "the graph is damaged" in str(error) or "without end" in str(error)
+
+
+@compiled
+def test_words_that_are_not_there_are_refused(tmp_path):
+    """As when their file was cut short."""
+    graph = spoken(1, 20)
+    begun = start(graph, 9.0)
+    assert called(graph, begun)
+    with pytest.raises(GraphError, match="damaged"):
+        called(replace(graph, word=graph.word[:0]), begun)
+    with (tmp_path / "words").open("w+b") as file:
+        Stored.write(file, graph.word)
+        file.seek(0)
+        stored = replace(graph, word=Stored.read(file))
+        assert called(stored, begun) == called(graph, begun)
+        file.truncate(stored.word.begin)
+        with pytest.raises(GraphError, match="damaged"):
+            called(stored, begun)
+
+
+@compiled
+def test_arrays_of_other_kinds_are_refused(graph):
+    begun = start(graph, 9.0)
+    assert called(graph, begun)
+    for wrong in (
+        {"arcs": graph.arcs[:0]},
+        {"arcs": np.repeat(graph.arcs, 2)[::2]},
+        {"word": np.zeros(9, np.int64)},
+        {"word": np.zeros(18, np.uint32)[::2]},
+    ):
+        with pytest.raises((GraphError, TypeError, BufferError)):
+            called(replace(graph, **wrong), begun)
+
+
+@compiled
+@pytest.mark.parametrize("step", [7_000, -2])
+def test_steps_that_are_none_are_refused(graph, step):
+    alive, history = start(graph, 9.0)
+    nowhere = np.full(len(alive.keys), step, np.int32)
+    alive = replace(alive, after_blank=nowhere, after_phone=nowhere)
+    with pytest.raises(GraphError, match="damaged"):
+        called(graph, (alive, history))
+
+
+@compiled
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_costs_that_are_no_numbers_are_refused(graph, value):
+    costs = np.full((3, noise(1, 1).shape[1]), value, np.float32)
+    with implementation(True), pytest.raises(GraphError, match="no numbers"):
+        best_paths(graph, None, costs, SearchOptions(), np.inf, 9, 12.0)

@@ -203,7 +203,8 @@ def test_a_grammar_gives_the_words_and_tags_of_rill(tmp_path, shipped, recognize
     sherpa.write_graph(grammar.graph, options, folder / "grammar.fst")
     clips = [padded(utterance.samples, model) for utterance in said]
     heard = hear(NEWEST, folder, clips, graph="grammar.fst")
-    search = GraphSearch(grammar.searched, replace(options, beam=16 * options.acoustic_scale))
+    own = replace(options.in_grammar, beam=16 * options.acoustic_scale)
+    search = GraphSearch(grammar.searched, own)
     ends = [search.step(whole_chunks(bundle, clip))[1] for clip in clips]
     wants = [search.labels(search.finished(state)) for state in ends]
     assert [tuple(segment["words"]) for (segment,) in heard] == wants

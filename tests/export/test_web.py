@@ -212,6 +212,18 @@ def test_what_is_missing_is_said(page, tmp_path):
         assert tab.value("document.querySelector('#record').disabled")
 
 
+@pytest.mark.parametrize("room", [1, 3_000_000])
+def test_without_room_it_works_with_a_network(page, recognizer, clips, tmp_path, room):
+    """A browser that may keep nothing, or no more than the page without its model."""
+    recording = write(tmp_path / "recording.wav", clips[0].samples)
+    with chromium() as tab, serving(page) as address:
+        tab.send("Storage.overrideQuotaForOrigin", origin=address.rstrip("/"), quotaSize=room)
+        for _ in range(2):
+            ready(tab, address)
+            assert "needs the network each time" in tab.text("#status")
+            assert dropped(tab, recording) == texts(recognizer.transcribe(recording))
+
+
 def test_a_damaged_folder_is_refused(page, tmp_path):
     folder = shutil.copytree(page, tmp_path / "page")
     graph = folder / "dictation.bin.gz"

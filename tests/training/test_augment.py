@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import soxr
 import torch
 
 from asr.errors import TrainingError
@@ -14,9 +15,9 @@ from asr.training.augment import (
     add,
     augment,
     echo,
+    narrow,
     noise_clips,
     noise_features,
-    telephone,
 )
 from tests.sound import record
 
@@ -56,12 +57,23 @@ def test_an_echo_decays_as_it_is_told():
     assert fallen == pytest.approx(60 * 20 * HOP / RATE / 0.5, abs=0.5)
 
 
-def test_a_telephone_takes_the_edges():
+def test_a_narrow_band_has_nothing_outside():
     level = np.zeros((10, MELS), np.float32)
-    telephone(level)
+    narrow(level, 300.0, 3400.0, 40.0)
     assert (level[:, 0] < -9).all()
     assert (level[:, -1] < -9).all()
     assert (level[:, MELS // 3] == 0).all()
+
+
+def test_a_narrow_band_is_that_of_a_recording_at_8_khz(sounds):
+    """What was sampled at 8 kHz has nothing above 4 kHz, and below what it had."""
+    speech, _ = sounds
+    coded = soxr.resample(soxr.resample(speech, RATE, RATE // 2), RATE // 2, RATE)
+    got, want = features(speech), features(coded)
+    narrow(got, 0.0, 3800.0, 100.0)
+    assert np.abs((got - want)[2:, :60]).mean() < 0.1
+    assert (got[2:, -10:] == FLOOR).all()
+    assert np.abs((got - want)[2:, -10:]).mean() < 1.0
 
 
 def test_nothing_is_done_unless_asked():

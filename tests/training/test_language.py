@@ -8,7 +8,8 @@ import torch
 
 from asr.errors import ModelError, TrainingError
 from asr.nn.language import LanguageModel
-from asr.training.language import LanguageTrainer, LanguageTraining, padded
+from asr.training.language import LanguageTrainer
+from asr.training.sentences import LanguageTraining, padded
 from tests.decoding.world import small_graph
 from tests.language import SENTENCES, configuration, trained
 from tests.training.test_trainer import RECIPES

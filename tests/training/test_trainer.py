@@ -15,9 +15,9 @@ import yaml
 import asr.training
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import CtcModel
+from asr.nn.model import END, CtcModel
 from asr.training.augment import Augmentation
-from asr.training.batches import epoch_batches
+from asr.training.batches import collate, epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
 from asr.training.prepare import prepare_shards
@@ -89,15 +89,21 @@ def weights(run) -> dict[str, torch.Tensor]:
     return CtcModel.load(run / "model-last.pt")[0].state_dict()
 
 
-def test_a_run_learns(config, tmp_path):
-    longer = dataclasses.replace(
-        config, epochs=100, augmentation=Augmentation(frequency_masks=0), checkpoint_minutes=60
-    )
-    Trainer(longer, tmp_path).run()
-    model, metadata = CtcModel.load(tmp_path / "model.pt")
+@pytest.fixture(scope="module")
+def learnt(config, tmp_path_factory):
+    """The folder of a run that was long enough."""
+    folder = tmp_path_factory.mktemp("learnt")
+    plain = Augmentation(frequency_masks=0, time_masks=0)
+    longer = dataclasses.replace(config, epochs=100, augmentation=plain, checkpoint_minutes=60)
+    Trainer(longer, folder).run()
+    return folder
+
+
+def test_a_run_learns(config, learnt):
+    model, metadata = CtcModel.load(learnt / "model.pt")
     assert metadata["dev"] < 0.5  # at first every phone is wrong
-    assert model.encoder.config == longer.encoder
-    assert any(path.name.startswith("events") for path in tmp_path.iterdir())
+    assert model.encoder.config == config.encoder
+    assert any(path.name.startswith("events") for path in learnt.iterdir())
 
 
 @pytest.mark.parametrize("saves", [1, 3, 5])
@@ -137,7 +143,12 @@ def test_two_processes_train_as_one(config, tmp_path):
         bfloat16=False,
         checkpoint_minutes=60,
     )
+    torch.manual_seed(3)
+    CtcModel(config.encoder).save(tmp_path / "teacher.pt")
+    same = dataclasses.replace(same, teacher=tmp_path / "teacher.pt")
     Trainer(same, tmp_path / "one").run()
+    for kept in config.cache.glob("teacher-*"):  # the two share out that work as well
+        kept.unlink()
     recipe = tmp_path / "two.yaml"
     recipe.write_text(yaml.safe_dump(same.to_dict()))
     command = ["torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "asr", "train"]
@@ -156,6 +167,43 @@ def test_a_run_goes_on_from_a_model(config, tmp_path):
     other = dataclasses.replace(config.encoder, layers=config.encoder.layers + 1)
     with pytest.raises(TrainingError, match="cannot become"):
         Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "third")
+
+
+def test_a_model_comes_to_say_what_its_teacher_says(config, learnt, tmp_path):
+    """Of what augmentation makes of speech what the teacher says of the recording."""
+    pupil = dataclasses.replace(
+        config,
+        teacher=learnt / "model.pt",
+        taught=1.0,
+        epochs=15,
+        joined_seconds=2.0,
+        augmentation=Augmentation(gain=6, frequency_masks=0, time_masks=0),
+        checkpoint_minutes=60,
+    )
+    trainer = Trainer(pupil, tmp_path / "pupil")
+    batch = next(epoch_batches(trainer.store, pupil, 0))
+    assert batch.teacher is not None
+    assert batch.teacher.shape[:2] == (len(batch.frames), int(batch.frames.max()) - END + 1)
+    before = trainer.loss(batch).item()
+    trainer.run()
+    assert trainer.loss(batch).item() < before / 2
+    again = Trainer(pupil, tmp_path / "again")  # what the teacher says is kept
+    np.testing.assert_array_equal(again.store.teacher, trainer.store.teacher)
+    further = dataclasses.replace(config.encoder, lookahead=3)
+    with pytest.raises(TrainingError, match="looks 2 frames ahead, the model 3"):
+        Trainer(dataclasses.replace(pupil, encoder=further), tmp_path / "further")
+
+
+def test_what_a_teacher_says_is_what_it_would_say_alone(config, tmp_path):
+    teacher = tmp_path / "teacher.pt"
+    torch.manual_seed(3)
+    CtcModel(config.encoder).save(teacher)
+    store = Trainer(dataclasses.replace(config, teacher=teacher), tmp_path / "run").store
+    model, _ = CtcModel.load(teacher)
+    for i in (0, len(store.ids) - 1):
+        alone = collate(store, [[i]], config.encoder.lookahead)
+        said = model.whole(alone.features)[0, : len(alone.teacher[0])]
+        torch.testing.assert_close(alone.teacher[0].float(), said, atol=0.05, rtol=0)
 
 
 def test_another_configuration_does_not_resume(config, tmp_path):

@@ -1,0 +1,94 @@
+"""Arrays in a file, of which only what is looked at is read."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+BOUNDARY = 64
+"""Each array begins at a multiple of so many bytes."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A vector in a file, which is read as it is indexed, and not kept.
+
+    Mapped into memory, a file takes more of it: of what is looked at Linux counts 16 pages a touch.
+
+    Attributes:
+        file: where it lies.
+        begin: its first byte there.
+        size: how many elements it has.
+        dtype: their type.
+        behind: elements in memory that go on where those of the file end.
+    """
+
+    file: BinaryIO
+    begin: int
+    size: int
+    dtype: np.dtype[Any]
+    behind: Array | None = field(default=None, repr=False)
+
+    @classmethod
+    def write(cls, file: BinaryIO, array: Array, room: int = 0) -> None:
+        """Writes a vector, and leaves a hole that has room for so many elements more."""
+        file.write(bytes(-file.tell() % BOUNDARY))
+        np.lib.format.write_array(file, array)
+        file.truncate(file.seek(room * array.itemsize, os.SEEK_CUR))
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Stored:
+        """Finds the next vector that `write` wrote without room, or the last with room.
+
+        Raises:
+            ValueError: there is none.
+        """
+        file.seek(-file.tell() % BOUNDARY, os.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        (size,), _, dtype = np.lib.format.read_array_header_1_0(file)
+        begin = file.tell()
+        file.seek(size * dtype.itemsize, os.SEEK_CUR)
+        return cls(file, begin, size, dtype)
+
+    def mapped(self, access: int, room: int = 0) -> Array:
+        """The vector with so much of the room behind it, mapped into memory.
+
+        Raises:
+            ValueError: the file is too short.
+        """
+        memory = mmap.mmap(self.file.fileno(), 0, access=access)
+        return np.frombuffer(memory, self.dtype, self.size + room, self.begin)
+
+    def extended(self, more: Array) -> Stored:
+        """The same with more elements behind them, which are kept in memory."""
+        return replace(self, behind=more)
+
+    def __len__(self) -> int:
+        return self.size + (0 if self.behind is None else len(self.behind))
+
+    def __getitem__(self, places: slice | NDArray[np.integer[Any]]) -> Array:
+        """The elements at some places, or those of a range that are in the file."""
+        if isinstance(places, slice):
+            begin, end, _ = places.indices(self.size)
+            return self._read([begin], end - begin)
+        if self.behind is None or not (later := places >= self.size).any():
+            return self._read(places.tolist(), 1)
+        found = np.zeros(len(places), self.dtype)
+        found[later] = self.behind[places[later] - self.size]
+        found[~later] = self._read(places[~later].tolist(), 1)
+        return found
+
+    def _read(self, begins: list[int], count: int) -> Array:
+        """So many elements from each of some places on."""
+        file, width = self.file.fileno(), self.dtype.itemsize
+        parts = (os.pread(file, count * width, self.begin + place * width) for place in begins)
+        return np.frombuffer(b"".join(parts), self.dtype)
