@@ -18,7 +18,7 @@ from asr.recognizer import Recognizer, Stream
 from asr.results import Event, Final
 from asr.segmenter import Segmenter
 from tests.speech import ROOT, utterances
-from tests.test_recognizer import resident
+from tests.test_recognizer import resident, without_huge_pages
 
 NAMES = [Phrase("mildenhurst"), Phrase("belgarion")]
 
@@ -91,7 +91,7 @@ def test_a_restored_stream_goes_on_with_its_phrases(recognizer, train, door, sha
 
 def test_an_hour_leaves_memory_as_it_was():
     """With phrases and with a grammar; in a process of its own, as its heap is measured."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=without_huge_pages) as pool:
         assert max(pool.submit(growth_in_an_hour).result()) < 5
 
 
