@@ -113,6 +113,7 @@ def test_silence_is_the_floor():
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=8))
 def test_any_cut_gives_the_same_features(hops):
+    """But for float32's rounding, which is of the size of a frame's loudest band."""
     samples = noise(0.1)[: sum(hops) * HOP]
     frontend = Frontend()
     whole, _ = frontend.step(samples[None], frontend.start(1))
@@ -120,4 +121,5 @@ def test_any_cut_gives_the_same_features(hops):
     for piece in samples.split([n * HOP for n in hops]):
         features, tail = frontend.step(piece[None], tail)
         pieces.append(features)
-    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-4, rtol=0)
+    amplitudes, wanted = (torch.exp(x / 2) for x in (torch.cat(pieces, dim=1), whole))
+    assert ((amplitudes - wanted).abs() <= 1e-6 * wanted.amax(-1, keepdim=True)).all()
