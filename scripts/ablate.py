@@ -56,7 +56,7 @@ CHANGES: dict[str, Change] = {
     "without transcribed speech": lambda config: replace(
         config, shares={**config.shares, "pseudo": 0.0}
     ),
-    "without the teacher": lambda config: replace(config, teacher=None),
+    "without the teachers": lambda config: replace(config, teachers=()),
 }
 
 

@@ -13,7 +13,7 @@ from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
 from asr.training.augment import Augmentation
 
-PATHS = ("train", "dev", "cache", "start", "noise", "teacher")
+PATHS = ("train", "dev", "cache", "start", "noise")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class TrainConfig:
         start: checkpoint of a model to go on from; None to begin anew. It may be narrower by a
             whole factor, or look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
-        teacher: checkpoint of a model with the same look-ahead, from whose log-probabilities of
-            the utterances as they were recorded the model learns to say the same of what
-            augmentation makes of them.
-        taught: share of the loss that is the distance from the teacher; CTC has the rest.
+        teachers: checkpoints of models with the same look-ahead, from the mean of whose
+            probabilities for the utterances as they were recorded the model learns to say the same
+            of what augmentation makes of them.
+        taught: share of the loss that is the distance from the teachers; CTC has the rest.
         speeds: speed perturbation factors, each an additional copy of the data.
         shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
             drawn anew in each epoch. Of sources that are not named, `others`, or once.
@@ -58,7 +58,7 @@ class TrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     start: Path | None = None
     noise: Path | None = None
-    teacher: Path | None = None
+    teachers: tuple[Path, ...] = ()
     taught: float = 0.5
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     shares: dict[str, float] = field(default_factory=dict)
@@ -97,6 +97,10 @@ class TrainConfig:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
+        teachers = values.get("teachers", [])
+        if not isinstance(teachers, list | tuple):
+            raise TrainingError(f"{name}: teachers: expected a list of files, got {teachers!r}")
+        values["teachers"] = tuple(map(Path, teachers))
         config: TrainConfig = fill(cls, values, name)
         if config.augmentation.noise and config.noise is None:
             raise TrainingError(f"{name}: augmentation.noise needs `noise`, a folder of clips")
@@ -109,6 +113,7 @@ class TrainConfig:
         values = dataclasses.asdict(self)
         for key in PATHS:
             values[key] = None if values[key] is None else str(values[key])
+        values["teachers"] = list(map(str, values["teachers"]))
         return values
 
 

@@ -1,10 +1,11 @@
-"""What a model that is there says of every utterance, for another one to learn from."""
+"""What models that are there say of every utterance, for another one to learn from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,43 +24,49 @@ from asr.training.parallel import Processes
 
 
 def taught(store: FeatureStore, config: TrainConfig, processes: Processes) -> FeatureStore:
-    """The same store with what the teacher says, from the cache or computed into it.
+    """The same store with what the teachers say, from the cache or computed into it.
 
     Args:
         store: of the utterances that are trained on.
-        config: names the teacher and the cache.
+        config: names the teachers and the cache.
         processes: among which the work is shared out.
 
     Raises:
-        TrainingError: when the teacher looks further or less far ahead than the model.
-        ModelError: when it is missing, or no checkpoint.
+        TrainingError: when a teacher looks further or less far ahead than the model.
+        ModelError: when one is missing, or no checkpoint.
     """
-    assert config.teacher
-    model, _ = CtcModel.load(config.teacher)
-    lookahead = model.encoder.config.lookahead
-    if lookahead != config.encoder.lookahead:
-        raise TrainingError(
-            f"the teacher {config.teacher} looks {lookahead} frames ahead, the model "
-            f"{config.encoder.lookahead}: they cannot be compared frame by frame"
-        )
-    path = config.cache / f"teacher-{_key(store, config.teacher)}.npy"
+    models = [CtcModel.load(path)[0] for path in config.teachers]
+    for path, model in zip(config.teachers, models, strict=True):
+        lookahead = model.encoder.config.lookahead
+        if lookahead != config.encoder.lookahead:
+            raise TrainingError(
+                f"the teacher {path} looks {lookahead} frames ahead, the model "
+                f"{config.encoder.lookahead}: they cannot be compared frame by frame"
+            )
+    path = config.cache / f"teachers-{_key(store, config)}.npy"
     if not path.is_file():
-        _listen(store, model.to(processes.device), path, processes, config.bfloat16)
+        models = [model.to(processes.device) for model in models]
+        _listen(store, models, path, processes, config.bfloat16)
     return replace(store, teacher=np.load(path, mmap_mode="r"))
 
 
-def _key(store: FeatureStore, teacher: Path) -> str:
-    digest = hashlib.sha256(teacher.read_bytes())
-    digest.update(json.dumps([store.ids, TOKENS]).encode())
+def _key(store: FeatureStore, config: TrainConfig) -> str:
+    digest = hashlib.sha256(json.dumps([store.ids, TOKENS, config.bfloat16]).encode())
+    for teacher in config.teachers:
+        digest.update(teacher.read_bytes())
     digest.update(store.offsets.tobytes())
     return digest.hexdigest()[:12]
 
 
 @torch.inference_mode()
 def _listen(
-    store: FeatureStore, model: CtcModel, path: Path, processes: Processes, bfloat16: bool
+    store: FeatureStore,
+    models: Sequence[CtcModel],
+    path: Path,
+    processes: Processes,
+    bfloat16: bool,
 ) -> None:
-    """Each process writes down what the model says of its share of the utterances."""
+    """Each process writes down the mean of what the models say of its share of the utterances."""
     unfinished = path.with_suffix(".new")
     places = store.offsets[:, 0] // SUBSAMPLING
     log_probs = processes.first_alone(
@@ -70,11 +77,14 @@ def _listen(
             (int(places[-1]), len(TOKENS)),
         )
     )
-    batches = whole_batches(store, model.encoder.config.lookahead, processes.rank, processes.world)
+    lookahead = models[0].encoder.config.lookahead
+    batches = whole_batches(store, lookahead, processes.rank, processes.world)
     count = math.ceil(len(store.ids) / AT_ONCE / processes.world)
-    for numbers, batch in track(batches, "teacher", count, disable=processes.rank > 0):
+    for numbers, batch in track(batches, "teachers", count, disable=processes.rank > 0):
+        features = batch.features.to(processes.device)
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=bfloat16):
-            said = model.whole(batch.features.to(processes.device)).cpu().numpy()
+            each = torch.stack([model.whole(features) for model in models])
+        said = (each.logsumexp(0) - math.log(len(models))).cpu().numpy()
         for i, row in zip(numbers, said, strict=True):
             log_probs[places[i] : places[i + 1]] = row[: places[i + 1] - places[i]]
     log_probs.flush()

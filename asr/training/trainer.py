@@ -64,7 +64,7 @@ class Trainer:
                 noise_features(config.noise, config.cache) if config.noise else None,
             )
         )
-        if config.teacher:
+        if config.teachers:
             self.store = taught(self.store, config, self.processes)
         self.model = CtcModel(config.encoder).to(self.device)
         if config.start is None:
@@ -162,7 +162,7 @@ class Trainer:
     def loss(self, batch: Batch) -> Tensor:
         """CTC loss (Graves et al. 2006) of a batch, in nats per phone.
 
-        With a teacher a share of it is the Kullback-Leibler divergence from what the teacher says
+        With teachers a share of it is the Kullback-Leibler divergence from what they say
         of each frame (Hinton et al. 2015).
         """
         log_probs = self._log_probs(self.model, batch.features)

@@ -145,9 +145,9 @@ def test_two_processes_train_as_one(config, tmp_path):
     )
     torch.manual_seed(3)
     CtcModel(config.encoder).save(tmp_path / "teacher.pt")
-    same = dataclasses.replace(same, teacher=tmp_path / "teacher.pt")
+    same = dataclasses.replace(same, teachers=(tmp_path / "teacher.pt",))
     Trainer(same, tmp_path / "one").run()
-    for kept in config.cache.glob("teacher-*"):  # the two share out that work as well
+    for kept in config.cache.glob("teachers-*"):  # the two share out that work as well
         kept.unlink()
     recipe = tmp_path / "two.yaml"
     recipe.write_text(yaml.safe_dump(same.to_dict()))
@@ -173,7 +173,7 @@ def test_a_model_comes_to_say_what_its_teacher_says(config, learnt, tmp_path):
     """Of what augmentation makes of speech what the teacher says of the recording."""
     pupil = dataclasses.replace(
         config,
-        teacher=learnt / "model.pt",
+        teachers=(learnt / "model.pt",),
         taught=1.0,
         epochs=15,
         joined_seconds=2.0,
@@ -194,16 +194,25 @@ def test_a_model_comes_to_say_what_its_teacher_says(config, learnt, tmp_path):
         Trainer(dataclasses.replace(pupil, encoder=further), tmp_path / "further")
 
 
-def test_what_a_teacher_says_is_what_it_would_say_alone(config, tmp_path):
-    teacher = tmp_path / "teacher.pt"
+def test_what_teachers_say_is_the_mean_of_what_each_would_say_alone(config, tmp_path):
+    teachers = tmp_path / "narrow.pt", tmp_path / "wide.pt"
     torch.manual_seed(3)
-    CtcModel(config.encoder).save(teacher)
-    store = Trainer(dataclasses.replace(config, teacher=teacher), tmp_path / "run").store
-    model, _ = CtcModel.load(teacher)
+    for teacher, hidden in zip(teachers, (32, 64), strict=True):
+        CtcModel(dataclasses.replace(config.encoder, hidden=hidden)).save(teacher)
+    store = Trainer(dataclasses.replace(config, teachers=teachers), tmp_path / "run").store
+    models = [CtcModel.load(teacher)[0] for teacher in teachers]
     for i in (0, len(store.ids) - 1):
         alone = collate(store, [[i]], config.encoder.lookahead)
-        said = model.whole(alone.features)[0, : len(alone.teacher[0])]
+        each = torch.stack([model.whole(alone.features)[0] for model in models])
+        said = each[:, : len(alone.teacher[0])].exp().mean(0).log()
+        assert (each[0] - each[1]).abs().max() > 0.2
         torch.testing.assert_close(alone.teacher[0].float(), said, atol=0.05, rtol=0)
+
+
+def test_teachers_are_a_list(config):
+    values = {**config.to_dict(), "teachers": "runs/one/model.pt"}
+    with pytest.raises(TrainingError, match="expected a list"):
+        TrainConfig.from_dict(values)
 
 
 def test_another_configuration_does_not_resume(config, tmp_path):
