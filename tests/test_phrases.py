@@ -115,19 +115,12 @@ def growth_in_an_hour() -> list[float]:
     return growth
 
 
-def private(megabytes: float) -> float:
-    """How much memory this process has for itself, above so many megabytes."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    sizes = [int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")]
-    return sum(sizes) / 1024 - megabytes
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_thousand_phrases_take_little_memory(recognizer):
     graph = recognizer.search.graph
     words = [graph.vocabulary[label][0] for label in range(20_000, 22_000)]
     phrases = [Phrase(f"{a} {b}") for a, b in zip(words[::2], words[1::2], strict=True)]
     kept = [with_phrases(graph, phrases)]
-    before = private(0)
+    before = resident()
     kept += [with_phrases(graph, phrases) for _ in range(5)]
-    assert private(before) / 5 < 4
+    assert (resident() - before) / 5 < 4

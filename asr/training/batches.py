@@ -43,8 +43,8 @@ class Batch:
         counts: [N] targets of each.
         seconds: of audio in the batch, without padding.
         share: of the batch's targets that these are, when several processes share it.
-        teacher: [N, T, tokens] log-probabilities of the teacher, if there is one; there are
-            `frames` - END + 1 of each utterance.
+        teacher: [N, T, tokens] log-probabilities that the teachers give, if there are any; there
+            are `frames` - END + 1 of each utterance.
     """
 
     features: Tensor
@@ -88,7 +88,7 @@ def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Bat
 def _taught(
     teacher: npt.NDArray[np.float16], store: FeatureStore, groups: list[list[int]]
 ) -> Tensor:
-    """What the teacher says of each group, [N, T, tokens], zeros behind the shorter ones."""
+    """What the teachers say of each group, [N, T, tokens], zeros behind the shorter ones."""
     places = store.offsets[:, 0] // SUBSAMPLING
     joined = [np.concatenate([teacher[places[i] : places[i + 1]] for i in g]) for g in groups]
     return pad_sequence([torch.from_numpy(each) for each in joined], batch_first=True)

@@ -44,8 +44,8 @@ class FeatureStore:
         tokens: [tokens] uint8.
         offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
         times: [utterances], how often an epoch has each.
-        teacher: [frames / SUBSAMPLING, tokens] log-probabilities of another model, if one teaches;
-            see `asr.training.teacher`.
+        teacher: [frames / SUBSAMPLING, tokens] log-probabilities that other models give, if any
+            teach; see `asr.training.teacher`.
     """
 
     ids: list[str]
