@@ -5,17 +5,32 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
 BOUNDARY = 64
 """Each array begins at a multiple of so many bytes."""
+
+ONE_AT_A_TIME = Lock()
+
+
+def seek_and_read(file: int, count: int, place: int) -> bytes:
+    """Does what `os.pread` does for the threads of one process, where there is none: on Windows."""
+    with ONE_AT_A_TIME:
+        os.lseek(file, place, os.SEEK_SET)
+        return os.read(file, count)
+
+
+read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", seek_and_read)
 
 
 @dataclass(frozen=True)
@@ -90,5 +105,5 @@ class Stored:
     def _read(self, begins: list[int], count: int) -> Array:
         """So many elements from each of some places on."""
         file, width = self.file.fileno(), self.dtype.itemsize
-        parts = (os.pread(file, count * width, self.begin + place * width) for place in begins)
+        parts = (read_at(file, count * width, self.begin + place * width) for place in begins)
         return np.frombuffer(b"".join(parts), self.dtype)
