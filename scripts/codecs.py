@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 
 import asr
 from asr.audio import read
+from asr.evaluation.listening import hear
 from asr.evaluation.utterances import read_set
+
+CHUNK = 0.16
+"""Seconds that are pushed at once."""
 
 
 class Codec(NamedTuple):
@@ -73,13 +77,10 @@ def main(
     sounds = [utterance.samples(rate) for utterance in utterances]
     print("| | words wrong |\n|---|---|")
     for name, codec in CODECS.items():
-        heard = []
-        for samples in sounds:
-            stream = recognizer.stream()
-            events = stream.push(coded(samples, rate, codec) if codec else samples, rate)
-            events += stream.flush()
-            finals = (event.segment.text for event in events if isinstance(event, asr.Final))
-            heard.append(" ".join(finals))
+        heard = [
+            hear(recognizer, coded(samples, rate, codec) if codec else samples, CHUNK).text
+            for samples in sounds
+        ]
         wrong = jiwer.wer([utterance.text for utterance in utterances], heard)
         print(f"| {name} | {wrong:.1%} |", flush=True)
 
