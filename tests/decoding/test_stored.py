@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from asr.decoding import stored
 from asr.decoding.stored import Stored
 
 
-@pytest.mark.parametrize("read_at", [os.pread, stored.seek_and_read])
+@pytest.mark.parametrize("read_at", [stored.read_at, stored.seek_and_read])
 def test_threads_read_one_file_at_once(
     read_at: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
