@@ -32,6 +32,8 @@ from asr.nn.model import FRAME
 
 OTHERS = "others"
 """Stands for the sources that are not named."""
+UNREADABLE = 0.1
+"""Share of a manifest's recordings that may be unreadable; more mean a folder that is missing."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def feature_store(manifest: Path, speeds: Sequence[float], cache: Path) -> Featu
         cache: folder of stores.
 
     Raises:
-        TrainingError: when the manifest is missing or none of it can be used.
+        TrainingError: when the manifest is missing, none of it can be used, or more than
+            `UNREADABLE` of its recordings cannot be read.
     """
     if not manifest.is_file():
         raise TrainingError(f"{manifest} is missing; `asr prepare` makes it from a corpus")
@@ -137,12 +140,13 @@ def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
     tokens: list[npt.NDArray[np.uint8]] = []
     ends = [(0, 0)]
     skipped: list[str] = []
+    unreadable: list[str] = []
     raw = folder / "features.f16"
     with raw.open("wb") as file, multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         work = pool.imap(partial(_utterance, speeds=tuple(speeds)), cuts, chunksize=16)
         for cut, versions in track(zip(cuts, work, strict=True), "features", total=len(cuts)):
             if isinstance(versions, str):
-                skipped.append(f"{cut.id}\t{versions}")
+                unreadable.append(f"{cut.id}\t{versions}")
                 continue
             phones = phone_ids(cut.supervisions[0].text, lexicon)
             for speed, features in zip(speeds, versions, strict=True):
@@ -154,6 +158,12 @@ def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
                 ids.append(cut.id if speed == 1 else f"{cut.id}@{speed}")
                 tokens.append(phones)
                 ends.append((ends[-1][0] + len(features), ends[-1][1] + len(phones)))
+    if len(unreadable) > UNREADABLE * len(cuts):
+        raise TrainingError(
+            f"{len(unreadable)} of the {len(cuts)} recordings of {manifest} cannot be read, the "
+            f"first: {unreadable[0]}"
+        )
+    skipped += unreadable
     (folder / "skipped.txt").write_text("\n".join(skipped), encoding="utf-8")
     if not ids:
         raise TrainingError(f"no utterance of {manifest} can be used; the first: {skipped[:1]}")

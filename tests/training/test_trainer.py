@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lhotse import CutSet
 
 import asr.training
 from asr.errors import TrainingError
@@ -277,6 +278,27 @@ def test_sources_have_shares_of_an_epoch(config):
     assert 0 < seconds(beeps=0.5) < once
     with pytest.raises(TrainingError, match="no source whistles"):
         seconds(whistles=2)
+
+
+def lacking(count: int, manifest: Path, folder: Path) -> Path:
+    """A manifest of which so many recordings are no longer there."""
+    cuts = list(CutSet.from_file(manifest))
+    for cut in cuts[:count]:
+        cut.recording.sources[0].source += ".gone"
+    CutSet.from_cuts(cuts).to_file(folder / "train.jsonl.gz")
+    return folder / "train.jsonl.gz"
+
+
+def test_a_recording_that_is_gone_is_left_out_and_told(config, tmp_path, capsys):
+    store = feature_store(lacking(1, config.train, tmp_path), (1.0,), tmp_path / "features")
+    assert len(store.ids) == 11
+    assert "1 of 12 left out" in capsys.readouterr().out
+
+
+def test_recordings_that_are_gone_by_the_folder_stop_a_run(config, tmp_path):
+    with pytest.raises(TrainingError, match=r"2 of the 12 .*cannot be read, the first: .*gone"):
+        feature_store(lacking(2, config.train, tmp_path), (1.0,), tmp_path / "features")
+    assert not list((tmp_path / "features").iterdir())
 
 
 def test_the_recipes_are_valid():
