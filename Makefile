@@ -23,6 +23,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy scripts
 
 bench: .venv/dev  ## The figures of BENCHMARKS.md.
 	$(BIN)/asr prepare shards $(SPEECH) -o data

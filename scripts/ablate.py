@@ -3,9 +3,9 @@
     torchrun --nproc-per-node 2 scripts/ablate.py RECIPE
 
 Each run has a folder of its own in OUTPUT and is not done again; delete it to repeat it. The table
-gives phone errors on dev as it is, with noise that training never heard at 10 dB, and through a
-telephone. Shorten a recipe with `shares` (others: 0.2) and compare only what is in one table;
-another seed shows what chance makes of it.
+gives phone errors on dev as it is, with noise that training never heard at 10 dB, in rooms, and
+through a telephone. Shorten a recipe with `shares` (others: 0.2), and compare only what is in one
+table; another seed shows what chance makes of it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PLAIN = Augmentation(frequency_masks=0, time_masks=0)
 CONDITIONS = {
     "clean": PLAIN,
     "noise, 10 dB": replace(PLAIN, noise=1.0, snr=(10.0, 10.0)),
+    "room": replace(PLAIN, rooms=1.0),
     "telephone": replace(PLAIN, telephones=1.0),
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 if "--numpy" in sys.argv:
-    sys.modules["asr.decoding._passing"] = None  # as if there had been no compiler
+    sys.modules["asr.decoding._passing"] = None  # type: ignore[assignment]  # as if there had been no compiler
 
 import asr
 from asr.audio import read

@@ -45,11 +45,11 @@ def reach(model: CtcModel, store: FeatureStore, distance: int) -> dict[str, list
     states, log_probs = _unrolled(model, features[:, : 4 * (int(frames.max()) + 1)])
     rows = torch.arange(STREAMS)
     (-log_probs[rows, frames, phones].sum()).backward()
-    found = {}
+    found: dict[str, list[float]] = {}
     for name in ("hidden", "cell"):
         if name not in states[0]:
             continue
-        norms = torch.stack([state[name].grad.norm(dim=(0, 2)) for state in states[:-1]])
+        norms = torch.stack([_gradient(state[name]).norm(dim=(0, 2)) for state in states[:-1]])
         back = torch.stack([norms[frame - distance : frame, n] for n, frame in enumerate(frames)])
         mean = back.double().clamp_min(torch.finfo().tiny).log().mean(0).exp().flip(0)
         found[name] = [float(f"{value:.3g}") for value in mean]
@@ -81,6 +81,11 @@ def _spoken_frames(
         frames.append(frame)
         phones.append(int(path[0, frame]))
     return torch.tensor(frames), torch.tensor(phones)
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 def _unrolled(model: CtcModel, features: Tensor) -> tuple[list[dict[str, Tensor]], Tensor]:

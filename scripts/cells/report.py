@@ -26,7 +26,7 @@ CLIPS = {
     "norm": ("#2f8f5b", "clipped by norm"),
     "value": ("#3a6fb0", "clipped by value"),
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rill",
     "font.size": 8,
@@ -57,12 +57,10 @@ def write(done: Results, total: int, setting: Setting, docs: Path) -> None:
         "explosion": _explosion(done),
     }
     for name, table in tables.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, found = block.subn(
-            lambda match, table=table: match[1] + table + "\n" + match[2], text
-        )
-        if found != 1:
+        place = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+        if place is None:
             raise ValueError(f"{page} has no place for the table {name}")
+        text = text[: place.start(1)] + table + "\n" + text[place.end(1) :]
     page.write_text(text, encoding="utf-8")
     with mpl.rc_context(STYLE):
         _save(_draw_convergence(done), docs / "cells-convergence.svg")

@@ -52,7 +52,8 @@ class Tab:
             message = json.loads(self._socket.recv(timeout=PATIENCE))
             if message.get("id") == number:
                 assert "error" not in message, message["error"]
-                return message["result"]
+                result: dict[str, Any] = message["result"]
+                return result
 
     def value(self, expression: str) -> Any:
         """What an expression is; a promise is waited for."""
@@ -77,12 +78,12 @@ class Tab:
 
     def text(self, selector: str) -> str:
         """What an element says, as it is seen."""
-        return self.value(f"document.querySelector({json.dumps(selector)}).innerText")
+        return str(self.value(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def texts(self, selector: str) -> list[str]:
         """What each of some elements says."""
         found = f"[...document.querySelectorAll({json.dumps(selector)})]"
-        return self.value(f"{found}.map((element) => element.textContent)")
+        return list(self.value(f"{found}.map((element) => element.textContent)"))
 
     def click(self, selector: str) -> None:
         """Press the left button in the middle of an element."""
@@ -137,6 +138,6 @@ def _address(profile: Path) -> str:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
                 for target in json.load(answer):
                     if target["type"] == "page":
-                        return target["webSocketDebuggerUrl"]
+                        return str(target["webSocketDebuggerUrl"])
         assert time.monotonic() < until, "Chromium does not start"
         time.sleep(0.05)

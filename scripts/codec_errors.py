@@ -1,6 +1,6 @@
 """What telephones and codecs cost: word errors of a set as it is, and after each of them.
 
-    python scripts/codecs.py models/en-small DEV.jsonl.gz --every 4
+    python scripts/codec_errors.py models/en-small DEV.jsonl.gz --every 4
 
 `--every 4` takes every fourth utterance; docs/training.md has the figures of that.
 """
