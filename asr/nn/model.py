@@ -106,7 +106,8 @@ def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
 
     It may be wider by a whole factor: each unit is there several times, and what reads them shares
     the weight out among its copies, unequally, so that they part in training (Net2Net, Chen et al.
-    2016). It may look less far ahead: what the look-ahead convolution gave to later frames is lost.
+    2016). It may look less far ahead, by a frame at the least: what the look-ahead convolution gave
+    to later frames is lost.
 
     Args:
         model: what is there.
@@ -119,7 +120,7 @@ def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
     copies, rest = divmod(config.hidden, old.hidden)
     if (
         rest
-        or config.lookahead > old.lookahead
+        or not min(old.lookahead, 1) <= config.lookahead <= old.lookahead
         or replace(old, hidden=0, lookahead=0, dropout=0)
         != replace(config, hidden=0, lookahead=0, dropout=0)
     ):

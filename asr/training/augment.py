@@ -1,9 +1,9 @@
-"""Rooms, noise, telephones, loudness and masks, made from features while the batches are made.
+"""Noise, telephones, loudness and masks, made from features while the batches are made.
 
 A log-mel feature is the logarithm of a band's energy, and what happens to sound on its way happens
-to energies nearly as simply: independent sounds add up, a channel scales them, a room adds a tail
-that decays. So nothing is decoded or transformed again, and every utterance is heard in another way
-each time.
+to energies nearly as simply: independent sounds add up, a channel scales them. So nothing is
+decoded or transformed again, and every utterance is heard in another way each time. Rooms are not
+as simple; see `asr.training.rooms`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 from rich.progress import track
 from torch import Tensor
-from torchaudio.functional import lfilter
 
 from asr.audio import read
 from asr.errors import TrainingError
@@ -47,8 +46,6 @@ class Augmentation:
     """How often training hears an utterance otherwise than it was recorded.
 
     Attributes:
-        rooms: share of utterances in a room that echoes.
-        decay: shortest and longest time in which an echo falls by 60 dB, in seconds.
         noise: share of utterances with noise.
         snr: lowest and highest ratio of speech to noise, in dB.
         telephones: share of utterances through a telephone or a codec, which carries a part of the
@@ -58,8 +55,6 @@ class Augmentation:
         time_masks, time_width: the same in time; masks per 10 s of audio, width in feature frames.
     """
 
-    rooms: float = 0.0
-    decay: tuple[float, float] = (0.2, 0.8)
     noise: float = 0.0
     snr: tuple[float, float] = (0.0, 25.0)
     telephones: float = 0.0
@@ -124,8 +119,6 @@ def augment(
         rng: decides.
     """
     for row, length in zip(features.numpy(), lengths.tolist(), strict=True):
-        if rng.random() < how.rooms:
-            echo(row, rng.uniform(*how.decay), rng.uniform(-12.0, 0.0))
         if noise is not None and rng.random() < how.noise:
             begin = rng.integers(0, max(1, len(noise) - len(row)))
             add(
@@ -141,23 +134,6 @@ def augment(
             row += rng.uniform(-how.gain, how.gain) * DECIBEL
             np.maximum(row, FLOOR, out=row)
     mask(features, lengths, how, rng)
-
-
-def echo(features: Floats, decay: float, level: float) -> None:
-    """Put [F, MELS] into a room whose reverberation is noise that decays (Polack 1988).
-
-    Args:
-        features: changed in place.
-        decay: seconds in which the tail falls by 60 dB.
-        level: energy of the whole tail beside that of the direct sound, in dB.
-    """
-    kept = 10 ** (-6 * HOP / RATE / decay)
-    energy = torch.from_numpy(features).exp().T
-    tail = 10 ** (level / 10) * (1 - kept)
-    whole = lfilter(
-        energy, torch.tensor([1.0, -kept]), torch.tensor([1.0, tail - kept]), clamp=False
-    )
-    torch.log(whole.T, out=torch.from_numpy(features))
 
 
 def add(features: Floats, length: int, noise: Floats, snr: float) -> None:

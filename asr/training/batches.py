@@ -131,13 +131,14 @@ def epoch_batches(
 
 
 def whole_batches(
-    store: FeatureStore, lookahead: int, rank: int = 0, world: int = 1
+    store: FeatureStore, lookahead: int, rank: int = 0, world: int = 1, among: Ints | None = None
 ) -> Iterator[tuple[Ints, Batch]]:
-    """All utterances as they are, and their numbers: AT_ONCE in a batch, short ones first.
+    """All utterances, or those `among` them, and their numbers: AT_ONCE at once, short ones first.
 
     Of `world` processes, number `rank` gets every so manyth batch.
     """
-    order = np.argsort(store.frames, kind="stable")
+    numbers = np.arange(len(store.ids)) if among is None else among
+    order = numbers[np.argsort(store.frames[numbers], kind="stable")]
     for begin in range(AT_ONCE * rank, len(order), AT_ONCE * world):
         numbers = order[begin : begin + AT_ONCE]
         yield numbers, collate(store, [[i] for i in numbers.tolist()], lookahead)

@@ -33,6 +33,8 @@ class TrainConfig:
             of what augmentation makes of them.
         taught: share of the loss that is the distance from the teachers; CTC has the rest.
         speeds: speed perturbation factors, each an additional copy of the data.
+        rooms: share of the utterances of which there is another copy, in a simulated room; see
+            `asr.training.rooms`. Teachers need 1.0 among the speeds for that.
         shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
             drawn anew in each epoch. Of sources that are not named, `others`, or once.
         epochs: passes over all copies.
@@ -61,6 +63,7 @@ class TrainConfig:
     teachers: tuple[Path, ...] = ()
     taught: float = 0.5
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    rooms: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)
     epochs: int = 10
     batch_seconds: float = 400.0
@@ -104,6 +107,8 @@ class TrainConfig:
         config: TrainConfig = fill(cls, values, name)
         if config.augmentation.noise and config.noise is None:
             raise TrainingError(f"{name}: augmentation.noise needs `noise`, a folder of clips")
+        if config.rooms and config.teachers and 1.0 not in config.speeds:
+            raise TrainingError(f"{name}: rooms with teachers need 1.0 among the speeds")
         if config.truncate_frames % 4 or config.truncate_frames < 0:
             raise TrainingError(f"{name}: truncate_frames must be a multiple of 4")
         return config

@@ -12,9 +12,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +31,18 @@ from asr.decoding.lexicon import TOKENS, Lexicon
 from asr.errors import AudioError, TrainingError
 from asr.nn.frontend import HOP, MELS, RATE, Frontend
 from asr.nn.model import FRAME
+from asr.training.rooms import in_room, responses
+
+Floats = npt.NDArray[np.float32]
 
 OTHERS = "others"
 """Stands for the sources that are not named."""
 UNREADABLE = 0.1
 """Share of a manifest's recordings that may be unreadable; more mean a folder that is missing."""
+IN_ROOM = "@room"
+"""What the id of an utterance ends with that is there once more, in a room."""
+ROOMS = 250
+"""Simulated rooms."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class FeatureStore:
     """The utterances of a split at one or several speeds.
 
     Attributes:
-        ids: of the cuts, with `@speed` where it is not 1.
+        ids: of the cuts, with `@speed` where it is not 1, and `IN_ROOM` where they are in a room.
         features: [frames, MELS] float16, a memory map.
         tokens: [tokens] uint8.
         offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
@@ -103,13 +112,17 @@ class FeatureStore:
         return mean.astype(np.float32), np.sqrt(squares / count - mean**2).astype(np.float32)
 
 
-def feature_store(manifest: Path, speeds: Sequence[float], cache: Path) -> FeatureStore:
+def feature_store(
+    manifest: Path, speeds: Sequence[float], cache: Path, rooms: float = 0.0
+) -> FeatureStore:
     """The store of a manifest at these speeds, from `cache` or computed into it.
 
     Args:
         manifest: a lhotse CutSet that `asr prepare` wrote.
         speeds: factors of speed perturbation (Ko et al. 2015); 1.0 is the recording itself.
         cache: folder of stores.
+        rooms: share of the utterances that are there once more as they were recorded, in a
+            simulated room.
 
     Raises:
         TrainingError: when the manifest is missing, none of it can be used, or more than
@@ -117,25 +130,29 @@ def feature_store(manifest: Path, speeds: Sequence[float], cache: Path) -> Featu
     """
     if not manifest.is_file():
         raise TrainingError(f"{manifest} is missing; `asr prepare` makes it from a corpus")
-    version = json.dumps([list(speeds), HOP, MELS, TOKENS]).encode()
+    what = [list(speeds), HOP, MELS, TOKENS, *([rooms, ROOMS] if rooms else [])]
+    version = json.dumps(what).encode()
     key = hashlib.sha256(manifest.read_bytes() + version).hexdigest()[:12]
     folder = cache / f"{manifest.name.partition('.')[0]}-{key}"
     if not folder.is_dir():
         partial_folder = cache / f"{folder.name}.{os.getpid()}"
         partial_folder.mkdir(parents=True)
         try:
-            _build(manifest, speeds, partial_folder)
+            _build(manifest, speeds, rooms, partial_folder)
             partial_folder.rename(folder)
         finally:
             shutil.rmtree(partial_folder, ignore_errors=True)
     return FeatureStore.open(folder)
 
 
-def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
+def _build(manifest: Path, speeds: Sequence[float], rooms: float, folder: Path) -> None:
     """Compute a store; what cannot be used is listed in `skipped.txt` and counted on the way."""
     cuts = list(CutSet.from_file(manifest))
     words = {word for cut in cuts for word in cut.supervisions[0].text.split()}
     lexicon = Lexicon.pronounce(sorted(words))
+    suffixes = [*("" if speed == 1 else f"@{speed}" for speed in speeds), IN_ROOM]
+    seed = zlib.crc32(manifest.name.encode())  # so that dev has other rooms
+    work = zip(cuts, _rooms(len(cuts), rooms, seed), strict=True)
     ids: list[str] = []
     tokens: list[npt.NDArray[np.uint8]] = []
     ends = [(0, 0)]
@@ -143,19 +160,19 @@ def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
     unreadable: list[str] = []
     raw = folder / "features.f16"
     with raw.open("wb") as file, multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        work = pool.imap(partial(_utterance, speeds=tuple(speeds)), cuts, chunksize=16)
-        for cut, versions in track(zip(cuts, work, strict=True), "features", total=len(cuts)):
+        done = pool.imap(partial(_utterance, speeds=tuple(speeds)), work, chunksize=16)
+        for cut, versions in track(zip(cuts, done, strict=True), "features", total=len(cuts)):
             if isinstance(versions, str):
                 unreadable.append(f"{cut.id}\t{versions}")
                 continue
             phones = phone_ids(cut.supervisions[0].text, lexicon)
-            for speed, features in zip(speeds, versions, strict=True):
+            for suffix, features in zip(suffixes, versions, strict=False):
                 needed = len(phones) + int(np.sum(phones[1:] == phones[:-1]))
                 if not 0 < needed <= len(features) * HOP // FRAME:
                     skipped.append(f"{cut.id}\t{needed} phones in {len(features)} frames")
                     continue
                 features.tofile(file)
-                ids.append(cut.id if speed == 1 else f"{cut.id}@{speed}")
+                ids.append(cut.id + suffix)
                 tokens.append(phones)
                 ends.append((ends[-1][0] + len(features), ends[-1][1] + len(phones)))
     if len(unreadable) > UNREADABLE * len(cuts):
@@ -168,13 +185,21 @@ def _build(manifest: Path, speeds: Sequence[float], folder: Path) -> None:
     if not ids:
         raise TrainingError(f"no utterance of {manifest} can be used; the first: {skipped[:1]}")
     if skipped:
-        print(f"{len(skipped)} of {len(cuts) * len(speeds)} left out, listed in skipped.txt")
+        print(f"{len(skipped)} of {len(ids) + len(skipped)} left out, listed in skipped.txt")
     flat = np.memmap(raw, np.float16, "r", shape=(ends[-1][0], MELS))
     np.save(folder / "features.npy", flat)
     raw.unlink()
     np.save(folder / "tokens.npy", np.concatenate(tokens))
     np.save(folder / "offsets.npy", np.array(ends, np.int64))
     (folder / "ids.txt").write_text("\n".join(ids), encoding="utf-8")
+
+
+def _rooms(count: int, share: float, seed: int) -> list[Floats | None]:
+    """The response of a room for a share of so many utterances."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.random(count) < share
+    bank = list(islice(responses(seed), ROOMS if chosen.any() else 0))
+    return [bank[rng.integers(ROOMS)] if in_one else None for in_one in chosen]
 
 
 def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:
@@ -187,9 +212,12 @@ def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:
 _frontend: Frontend | None = None
 
 
-def _utterance(cut: MonoCut, speeds: tuple[float, ...]) -> list[npt.NDArray[np.float16]] | str:
-    """Features [frames, MELS] of a cut at each speed, or why there are none."""
+def _utterance(
+    work: tuple[MonoCut, Floats | None], speeds: tuple[float, ...]
+) -> list[npt.NDArray[np.float16]] | str:
+    """Features [frames, MELS] of a cut at each speed and in a room, or why there are none."""
     global _frontend
+    cut, room = work
     if _frontend is None:
         torch.set_num_threads(1)
         _frontend = Frontend()
@@ -201,6 +229,8 @@ def _utterance(cut: MonoCut, speeds: tuple[float, ...]) -> list[npt.NDArray[np.f
     for speed in speeds:
         samples = audio if speed == 1 else soxr.resample(audio, round(RATE * speed), RATE)
         versions.append(extract(_frontend, samples))
+    if room is not None:
+        versions.append(extract(_frontend, in_room(audio, room)))
     return versions
 
 

@@ -19,7 +19,7 @@ from asr.nn.encoder import SUBSAMPLING
 from asr.nn.model import CtcModel
 from asr.training.batches import AT_ONCE, whole_batches
 from asr.training.config import TrainConfig
-from asr.training.features import FeatureStore
+from asr.training.features import IN_ROOM, FeatureStore
 from asr.training.parallel import Processes
 
 
@@ -66,7 +66,10 @@ def _listen(
     processes: Processes,
     bfloat16: bool,
 ) -> None:
-    """Each process writes down the mean of what the models say of its share of the utterances."""
+    """Each process writes down the mean of what the models say of its share of the utterances.
+
+    Of an utterance in a room that is what they say of it as it was recorded.
+    """
     unfinished = path.with_suffix(".new")
     places = store.offsets[:, 0] // SUBSAMPLING
     log_probs = processes.first_alone(
@@ -78,15 +81,18 @@ def _listen(
         )
     )
     lookahead = models[0].encoder.config.lookahead
-    batches = whole_batches(store, lookahead, processes.rank, processes.world)
-    count = math.ceil(len(store.ids) / AT_ONCE / processes.world)
+    in_room = {name: i for i, name in enumerate(store.ids) if name.endswith(IN_ROOM)}
+    dry = np.array([i for i, name in enumerate(store.ids) if name not in in_room])
+    batches = whole_batches(store, lookahead, processes.rank, processes.world, dry)
+    count = math.ceil(len(dry) / AT_ONCE / processes.world)
     for numbers, batch in track(batches, "teachers", count, disable=processes.rank > 0):
         features = batch.features.to(processes.device)
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=bfloat16):
             each = torch.stack([model.whole(features) for model in models])
         said = (each.logsumexp(0) - math.log(len(models))).cpu().numpy()
-        for i, row in zip(numbers, said, strict=True):
-            log_probs[places[i] : places[i + 1]] = row[: places[i + 1] - places[i]]
+        for number, row in zip(numbers, said, strict=True):
+            for i in {number, in_room.get(store.ids[number] + IN_ROOM, number)}:
+                log_probs[places[i] : places[i + 1]] = row[: places[i + 1] - places[i]]
     log_probs.flush()
     processes.gather(None)  # all have written
     processes.first_alone(lambda: None if processes.rank else unfinished.replace(path))

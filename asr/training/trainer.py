@@ -57,7 +57,7 @@ class Trainer:
         self.device = self.processes.device
         self.store, self.dev, self.noise = self.processes.first_alone(
             lambda: (
-                feature_store(config.train, config.speeds, config.cache).shared(
+                feature_store(config.train, config.speeds, config.cache, config.rooms).shared(
                     config.train, config.shares
                 ),
                 feature_store(config.dev, (1.0,), config.cache),

@@ -183,7 +183,9 @@ def test_a_shorter_look_ahead_keeps_the_present():
     assert torch.equal(short.encoder.lookahead.weight, long.encoder.lookahead.weight[:, :, :2])
 
 
-@pytest.mark.parametrize("change", [{"hidden": 12}, {"lookahead": 5}, {"layers": 3}])
+@pytest.mark.parametrize(
+    "change", [{"hidden": 12}, {"lookahead": 5}, {"lookahead": 0}, {"layers": 3}]
+)
 def test_a_model_does_not_become_anything(change):
     config = EncoderConfig(hidden=8, layers=2, channels=8, lookahead=4)
     with pytest.raises(TrainingError, match="cannot become"):

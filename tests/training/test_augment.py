@@ -14,7 +14,6 @@ from asr.training.augment import (
     Augmentation,
     add,
     augment,
-    echo,
     narrow,
     noise_clips,
     noise_features,
@@ -48,15 +47,6 @@ def test_added_features_are_those_of_the_added_sounds(sounds):
     assert np.abs(difference).mean() < 0.5
 
 
-def test_an_echo_decays_as_it_is_told():
-    click = np.full((200, MELS), FLOOR, np.float32)
-    click[20] = 0.0
-    echo(click, decay=0.5, level=0.0)
-    assert click[20] == pytest.approx(math.log(1 + 1 - 10 ** (-6 * HOP / RATE / 0.5)), abs=0.3)
-    fallen = (click[25] - click[45]) * 10 / math.log(10)
-    assert fallen == pytest.approx(60 * 20 * HOP / RATE / 0.5, abs=0.5)
-
-
 def test_a_narrow_band_has_nothing_outside():
     level = np.zeros((10, MELS), np.float32)
     narrow(level, 300.0, 3400.0, 40.0)
@@ -85,7 +75,7 @@ def test_nothing_is_done_unless_asked():
 
 
 def test_everything_at_once_is_finite_and_the_same_for_the_same_seed():
-    how = Augmentation(rooms=1.0, noise=1.0, telephones=1.0, gain=6.0)
+    how = Augmentation(noise=1.0, telephones=1.0, gain=6.0)
     noise = np.random.default_rng(2).normal(size=(50, MELS)).astype(np.float32)
     results = []
     for _ in range(2):

@@ -20,7 +20,7 @@ from asr.nn.model import END, CtcModel
 from asr.training.augment import Augmentation
 from asr.training.batches import collate, epoch_batches
 from asr.training.config import TrainConfig
-from asr.training.features import feature_store
+from asr.training.features import IN_ROOM, feature_store
 from asr.training.prepare import prepare_shards
 from asr.training.trainer import Trainer
 
@@ -278,6 +278,32 @@ def test_sources_have_shares_of_an_epoch(config):
     assert 0 < seconds(beeps=0.5) < once
     with pytest.raises(TrainingError, match="no source whistles"):
         seconds(whistles=2)
+
+
+def test_some_utterances_are_there_once_more_in_a_room(config, tmp_path):
+    plain = feature_store(config.train, config.speeds, config.cache)
+    store = feature_store(config.train, config.speeds, config.cache, rooms=0.5)
+    number = {name: i for i, name in enumerate(store.ids)}
+    in_room = [name for name in store.ids if name.endswith(IN_ROOM)]
+    assert [name for name in store.ids if not name.endswith(IN_ROOM)] == plain.ids
+    assert 0 < len(in_room) < len(plain.ids)
+    torch.manual_seed(3)
+    teacher = tmp_path / "teacher.pt"
+    CtcModel(config.encoder).save(teacher)
+    told = dataclasses.replace(config, rooms=0.5, teachers=(teacher,))
+    taught = Trainer(told, tmp_path / "run").store
+    for name in in_room:
+        wet, dry = (
+            collate(taught, [[number[each]]], config.encoder.lookahead)
+            for each in (name, name.removesuffix(IN_ROOM))
+        )
+        assert torch.equal(wet.tokens, dry.tokens)
+        assert wet.features.shape == dry.features.shape
+        assert (wet.features - dry.features).abs().mean() > 0.1
+        assert dry.teacher.any()
+        assert torch.equal(wet.teacher, dry.teacher)
+    with pytest.raises(TrainingError, match=r"need 1\.0 among the speeds"):
+        TrainConfig.from_dict({**told.to_dict(), "speeds": [0.9, 1.1]})
 
 
 def lacking(count: int, manifest: Path, folder: Path) -> Path:
