@@ -31,9 +31,8 @@ from asr.decoding.lexicon import TOKENS, Lexicon
 from asr.errors import AudioError, TrainingError
 from asr.nn.frontend import HOP, MELS, RATE, Frontend
 from asr.nn.model import FRAME
+from asr.training.augment import Floats
 from asr.training.rooms import in_room, responses
-
-Floats = npt.NDArray[np.float32]
 
 OTHERS = "others"
 """Stands for the sources that are not named."""
@@ -42,7 +41,7 @@ UNREADABLE = 0.1
 IN_ROOM = "@room"
 """What the id of an utterance ends with that is there once more, in a room."""
 ROOMS = 250
-"""Simulated rooms."""
+"""Simulated rooms, fewer where fewer utterances are in one."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +197,8 @@ def _rooms(count: int, share: float, seed: int) -> list[Floats | None]:
     """The response of a room for a share of so many utterances."""
     rng = np.random.default_rng(seed)
     chosen = rng.random(count) < share
-    bank = list(islice(responses(seed), ROOMS if chosen.any() else 0))
-    return [bank[rng.integers(ROOMS)] if in_one else None for in_one in chosen]
+    bank = list(islice(responses(seed), min(ROOMS, int(chosen.sum()))))
+    return [bank[rng.integers(len(bank))] if in_one else None for in_one in chosen]
 
 
 def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:

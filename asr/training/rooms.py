@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from lhotse.augmentation.utils import FastRandomRIRGenerator
 from torchaudio.functional import fftconvolve
 
 from asr.nn.frontend import RATE
-
-Floats = npt.NDArray[np.float32]
+from asr.training.augment import Floats
 
 
 def responses(seed: int, longest: float = 0.8) -> Iterator[Floats]:

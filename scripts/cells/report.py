@@ -57,10 +57,10 @@ def write(done: Results, total: int, setting: Setting, docs: Path) -> None:
         "explosion": _explosion(done),
     }
     for name, table in tables.items():
-        place = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
-        if place is None:
+        around = re.split(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", text, flags=re.DOTALL)
+        if len(around) != 2:
             raise ValueError(f"{page} has no place for the table {name}")
-        text = text[: place.start(1)] + table + "\n" + text[place.end(1) :]
+        text = f"{table}\n".join(around)
     page.write_text(text, encoding="utf-8")
     with mpl.rc_context(STYLE):
         _save(_draw_convergence(done), docs / "cells-convergence.svg")
