@@ -32,6 +32,8 @@ class TrainConfig:
             probabilities for the utterances as they were recorded the model learns to say the same
             of what augmentation makes of them.
         taught: share of the loss that is the distance from the teachers; CTC has the rest.
+        crf: how much of CTC-CRF's denominator the loss has: 0 for CTC, 1 for CTC-CRF, in between
+            for something of both; see `asr.training.competitors`.
         speeds: speed perturbation factors, each an additional copy of the data.
         rooms: share of the utterances of which there is another copy, in a simulated room; see
             `asr.training.rooms`. Teachers need 1.0 among the speeds for that.
@@ -62,6 +64,7 @@ class TrainConfig:
     noise: Path | None = None
     teachers: tuple[Path, ...] = ()
     taught: float = 0.5
+    crf: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     rooms: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)

@@ -25,6 +25,7 @@ import soxr
 import torch
 from lhotse import CutSet, MonoCut
 from rich.progress import track
+from torch import Tensor
 
 from asr.audio import read
 from asr.decoding.lexicon import TOKENS, Lexicon
@@ -98,6 +99,11 @@ class FeatureStore:
     def frames(self) -> npt.NDArray[np.int64]:
         """Feature frames of each utterance, [utterances]."""
         return np.diff(self.offsets[:, 0])
+
+    @property
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Phones of all utterances, one after the other, and how many each has."""
+        return torch.from_numpy(self.tokens).long(), torch.from_numpy(np.diff(self.offsets[:, 1]))
 
     def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Mean and standard deviation of every mel bin, [MELS] each, over the whole store."""

@@ -28,6 +28,7 @@ from asr.nn import checkpoint
 from asr.nn.model import END, CtcModel, adapted
 from asr.training.augment import noise_features
 from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches, whole_batches
+from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
 from asr.training.parallel import Processes
@@ -66,6 +67,7 @@ class Trainer:
         )
         if config.teachers:
             self.store = taught(self.store, config, self.processes)
+        self.competitors = Competitors(*self.store.targets, self.device) if config.crf else None
         self.model = CtcModel(config.encoder).to(self.device)
         if config.start is None:
             mean, deviation = self.store.statistics()
@@ -162,7 +164,8 @@ class Trainer:
     def loss(self, batch: Batch) -> Tensor:
         """CTC loss (Graves et al. 2006) of a batch, in nats per phone.
 
-        With teachers a share of it is the Kullback-Leibler divergence from what they say
+        With `crf` it is that of CTC-CRF instead (see `asr.training.competitors`), or something in
+        between. With teachers a share of it is the Kullback-Leibler divergence from what they say
         of each frame (Hinton et al. 2015).
         """
         log_probs = self._log_probs(self.model, batch.features)
@@ -173,6 +176,9 @@ class Trainer:
             batch.counts,
             reduction="sum",
         )
+        if self.competitors is not None:
+            odds = self.competitors(log_probs, batch.frames, batch.tokens, batch.counts)
+            total = total + self.config.crf * odds
         if batch.teacher is not None:
             teacher = batch.teacher.to(self.device, torch.float32)
             said = torch.arange(teacher.shape[1]) < (batch.frames - END + 1)[:, None]
@@ -204,15 +210,18 @@ class Trainer:
     def _evaluate(self) -> str:
         """Greedy phone error rate of the averaged model on dev; keeps the best model.
 
-        With it goes the mean posterior of each token on dev, the prior for the search to take off.
+        Beside competitors, what is likeliest in each frame is so with their trigrams. With the
+        error goes the mean posterior of each token on dev, the prior for the search to take off.
         """
         wanted, heard = [], []
         posteriors = torch.zeros(len(TOKENS), dtype=torch.float64)
         for _, batch in whole_batches(self.dev, self.config.encoder.lookahead):
-            log_probs = self._log_probs(self.average, batch.features).cpu()
-            for row, frames in zip(log_probs, batch.frames, strict=True):
+            log_probs = self._log_probs(self.average, batch.features)
+            for row, frames in zip(log_probs.cpu(), batch.frames, strict=True):
                 posteriors += row[:frames].double().exp().sum(0)
-            heard += greedy(log_probs, batch)
+            if self.competitors is not None:
+                log_probs = self.competitors.posteriors(log_probs, batch.frames)
+            heard += greedy(log_probs.cpu(), batch)
             wanted += spoken(batch)
         error = float(jiwer.wer(wanted, heard))
         self.writer.add_scalar("dev/phone_error_rate", error, self.step)

@@ -18,7 +18,7 @@ from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
 from asr.nn.model import END, CtcModel
 from asr.training.augment import Augmentation
-from asr.training.batches import collate, epoch_batches
+from asr.training.batches import collate, epoch_batches, whole_batches
 from asr.training.config import TrainConfig
 from asr.training.features import IN_ROOM, feature_store
 from asr.training.prepare import prepare_shards
@@ -146,7 +146,7 @@ def test_two_processes_train_as_one(config, tmp_path):
     )
     torch.manual_seed(3)
     CtcModel(config.encoder).save(tmp_path / "teacher.pt")
-    same = dataclasses.replace(same, teachers=(tmp_path / "teacher.pt",))
+    same = dataclasses.replace(same, teachers=(tmp_path / "teacher.pt",), crf=0.5)
     Trainer(same, tmp_path / "one").run()
     for kept in config.cache.glob("teachers-*"):  # the two share out that work as well
         kept.unlink()
@@ -193,6 +193,27 @@ def test_a_model_comes_to_say_what_its_teacher_says(config, learnt, tmp_path):
     further = dataclasses.replace(config.encoder, lookahead=3)
     with pytest.raises(TrainingError, match="looks 2 frames ahead, the model 3"):
         Trainer(dataclasses.replace(pupil, encoder=further), tmp_path / "further")
+
+
+def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
+    """What was trained with CTC alone goes on beside competitors."""
+    beside = dataclasses.replace(
+        config,
+        start=learnt / "model.pt",
+        crf=1.0,
+        epochs=15,
+        augmentation=Augmentation(frequency_masks=0, time_masks=0),
+        checkpoint_minutes=60,
+    )
+    trainer = Trainer(beside, tmp_path)
+    _, batch = next(whole_batches(trainer.store, config.encoder.lookahead))
+    before = trainer.loss(batch).item()
+    trainer.run()
+    trainer.model.eval()
+    assert 0 < trainer.loss(batch).item() < before / 2
+    model, metadata = CtcModel.load(tmp_path / "model.pt")
+    assert metadata["dev"] < 0.5
+    assert model.encoder.config == config.encoder
 
 
 def test_what_teachers_say_is_the_mean_of_what_each_would_say_alone(config, tmp_path):
