@@ -230,10 +230,15 @@ def test_no_word_is_lost_after_an_endpoint(recognizer):
         twice = np.concatenate([utterance.samples, pause, utterance.samples])
         first, second = finals(events(recognizer.stream(), twice))
         apart = (len(utterance.samples) + len(pause)) / RATE
-        assert second.start - first.start == pytest.approx(apart, abs=5 * FRAME)
-        assert second.end - first.end == pytest.approx(apart, abs=5 * FRAME)
+        assert second.start - first.start < apart + 5 * FRAME
+        assert second.end - first.end > apart - 5 * FRAME
         heard = SequenceMatcher(None, first.text.split(), second.text.split())
-        same += sum(block.size for block in heard.get_matching_blocks())
+        for block in heard.get_matching_blocks():
+            for place in range(block.size):
+                one, other = first.words[block.a + place], second.words[block.b + place]
+                assert other.start - one.start == pytest.approx(apart, abs=2 * FRAME)
+                assert other.end - one.end == pytest.approx(apart, abs=2 * FRAME)
+            same += block.size
         total += len(first.words)
     assert same >= 0.6 * total
 
