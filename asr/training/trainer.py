@@ -216,12 +216,12 @@ class Trainer:
         wanted, heard = [], []
         posteriors = torch.zeros(len(TOKENS), dtype=torch.float64)
         for _, batch in whole_batches(self.dev, self.config.encoder.lookahead):
-            log_probs = self._log_probs(self.average, batch.features)
+            said = log_probs = self._log_probs(self.average, batch.features)
             for row, frames in zip(log_probs.cpu(), batch.frames, strict=True):
                 posteriors += row[:frames].double().exp().sum(0)
             if self.competitors is not None:
-                log_probs = self.competitors.posteriors(log_probs, batch.frames)
-            heard += greedy(log_probs.cpu(), batch)
+                said = self.competitors.posteriors(log_probs, batch.frames)
+            heard += greedy(said.cpu(), batch)
             wanted += spoken(batch)
         error = float(jiwer.wer(wanted, heard))
         self.writer.add_scalar("dev/phone_error_rate", error, self.step)
@@ -286,11 +286,16 @@ def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
     )
 
 
-def greedy(log_probs: Tensor, batch: Batch) -> list[str]:
-    """The likeliest phones of [N, T, tokens], frame by frame, for each utterance of a batch."""
+def greedy(said: Tensor, batch: Batch) -> list[str]:
+    """The likeliest phones of [N, T, tokens], frame by frame, for each utterance of a batch.
+
+    Args:
+        said: how likely each token is, as probabilities or their logarithms.
+        batch: the utterances.
+    """
     return [
         _spell(torch.unique_consecutive(row[:frames].argmax(-1)))
-        for row, frames in zip(log_probs, batch.frames, strict=True)
+        for row, frames in zip(said, batch.frames, strict=True)
     ]
 
 
