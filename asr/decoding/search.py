@@ -169,7 +169,7 @@ class GraphSearch:
             self.options.max_active,
         )
         path = self._path(alive, history, BREAK_OFF, state.path)
-        chunks, frames = (*state.chunks, log_probs), state.frames + len(log_probs)
+        chunks, frames = _joined(*state.chunks, log_probs), state.frames + len(log_probs)
         reading = self._read(chunks, frames, history, path, state.reading)
         state = GraphState(
             chunks, alive, history, history.used, state.room, path, reading, state.after, frames
@@ -296,10 +296,17 @@ def _compacted(state: GraphState) -> GraphState:
         alive=state.alive.renumbered(number),
         history=history,
         steps=history.used,
-        room=ROOM + 2 * history.used,
+        room=ROOM + history.used,
         path=path,
         reading=replace(state.reading, path=path),
     )
+
+
+def _joined(*chunks: Floats) -> tuple[Floats, ...]:
+    """The same frames in few arrays, each of them longer than the next one."""
+    while len(chunks) > 1 and len(chunks[-2]) <= len(chunks[-1]):
+        chunks = (*chunks[:-2], np.concatenate(chunks[-2:]))
+    return chunks
 
 
 def _since(chunks: tuple[Floats, ...], begin: int) -> Floats:

@@ -187,6 +187,18 @@ class Trainer:
             total = torch.lerp(total, distance, self.config.taught)
         return total / batch.counts.sum()
 
+    def phones(self, log_probs: Tensor, batch: Batch) -> list[str]:
+        """The phones that are likeliest frame by frame; beside competitors, with their trigrams.
+
+        Args:
+            log_probs: [N, T, tokens], what a model says of each frame.
+            batch: the utterances.
+        """
+        said = log_probs
+        if self.competitors is not None:
+            said = self.competitors.posteriors(log_probs, batch.frames)
+        return greedy(said.cpu(), batch)
+
     def _log_probs(self, model: CtcModel, features: Tensor) -> Tensor:
         """As `CtcModel.whole` gives them, in the precision of the run."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
@@ -210,18 +222,16 @@ class Trainer:
     def _evaluate(self) -> str:
         """Greedy phone error rate of the averaged model on dev; keeps the best model.
 
-        Beside competitors, what is likeliest in each frame is so with their trigrams. With the
-        error goes the mean posterior of each token on dev, the prior for the search to take off.
+        With the error goes the mean posterior of each token on dev, the prior for the search to
+        take off.
         """
         wanted, heard = [], []
         posteriors = torch.zeros(len(TOKENS), dtype=torch.float64)
         for _, batch in whole_batches(self.dev, self.config.encoder.lookahead):
-            said = log_probs = self._log_probs(self.average, batch.features)
+            log_probs = self._log_probs(self.average, batch.features)
             for row, frames in zip(log_probs.cpu(), batch.frames, strict=True):
                 posteriors += row[:frames].double().exp().sum(0)
-            if self.competitors is not None:
-                said = self.competitors.posteriors(log_probs, batch.frames)
-            heard += greedy(said.cpu(), batch)
+            heard += self.phones(log_probs, batch)
             wanted += spoken(batch)
         error = float(jiwer.wer(wanted, heard))
         self.writer.add_scalar("dev/phone_error_rate", error, self.step)
