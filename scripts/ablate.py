@@ -32,12 +32,12 @@ from asr.training.trainer import Trainer, spoken
 Change = Callable[[TrainConfig], TrainConfig]
 PLAIN = Augmentation(frequency_masks=0, time_masks=0)
 CONDITIONS = {
-    "clean": ("", PLAIN),
-    "noise, 10 dB": ("", replace(PLAIN, noise=1.0, snr=(10.0, 10.0))),
-    "rooms": (IN_ROOM, PLAIN),
-    "telephone": ("", replace(PLAIN, telephones=1.0)),
+    "clean": (False, PLAIN),
+    "noise, 10 dB": (False, replace(PLAIN, noise=1.0, snr=(10.0, 10.0))),
+    "rooms": (True, PLAIN),
+    "telephone": (False, replace(PLAIN, telephones=1.0)),
 }
-"""What the ids of the utterances end with, and what is made of their features."""
+"""Whether the utterances are those in rooms, and what is made of their features."""
 
 
 def augmented(**values: Any) -> Change:
@@ -97,13 +97,13 @@ def errors(model: CtcModel, trainer: Trainer) -> list[float]:
     """Phone errors on dev under each condition, as the run counts them."""
     recipe = trainer.config
     store = feature_store(recipe.dev, (1.0,), recipe.cache, rooms=1.0)
-    ends = np.array([IN_ROOM if name.endswith(IN_ROOM) else "" for name in store.ids])
+    wet = np.array([name.endswith(IN_ROOM) for name in store.ids])
     assert recipe.noise
     lookahead = model.encoder.config.lookahead
     noise = noise_features(recipe.noise, recipe.cache, held_out=True)
     found = []
-    for end, how in CONDITIONS.values():
-        numbers = np.flatnonzero(ends == end)
+    for in_room, how in CONDITIONS.values():
+        numbers = np.flatnonzero(wet == in_room)
         rng = np.random.default_rng(1)
         wanted, heard = [], []
         for _, batch in whole_batches(store, lookahead, among=numbers):

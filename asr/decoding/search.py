@@ -311,10 +311,10 @@ def _joined(*chunks: Floats) -> tuple[Floats, ...]:
 
 def _since(chunks: tuple[Floats, ...], begin: int) -> Floats:
     """The frames from one on, which is counted from the end: -1 is the last."""
-    parts = []
+    parts, wanted = [], -begin
     for chunk in reversed(chunks):
-        parts.append(chunk)
-        begin += len(chunk)
-        if begin >= 0:
+        parts.append(chunk[max(0, len(chunk) - wanted) :])
+        wanted -= len(chunk)
+        if wanted <= 0:
             break
-    return np.concatenate(parts[::-1])[begin:]
+    return np.concatenate(parts[::-1])

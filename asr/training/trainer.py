@@ -188,7 +188,7 @@ class Trainer:
         return total / batch.counts.sum()
 
     def phones(self, log_probs: Tensor, batch: Batch) -> list[str]:
-        """The phones that are likeliest frame by frame; beside competitors, with their trigrams.
+        """The phones likeliest frame by frame; beside competitors, with their trigrams.
 
         Args:
             log_probs: [N, T, tokens], what a model says of each frame.
@@ -197,7 +197,10 @@ class Trainer:
         said = log_probs
         if self.competitors is not None:
             said = self.competitors.posteriors(log_probs, batch.frames)
-        return greedy(said.cpu(), batch)
+        return [
+            _spell(torch.unique_consecutive(row[:frames].argmax(-1)))
+            for row, frames in zip(said.cpu(), batch.frames, strict=True)
+        ]
 
     def _log_probs(self, model: CtcModel, features: Tensor) -> Tensor:
         """As `CtcModel.whole` gives them, in the precision of the run."""
@@ -294,19 +297,6 @@ def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
         lr=config.learning_rate,
         betas=(0.9, 0.98),
     )
-
-
-def greedy(said: Tensor, batch: Batch) -> list[str]:
-    """The likeliest phones of [N, T, tokens], frame by frame, for each utterance of a batch.
-
-    Args:
-        said: how likely each token is, as probabilities or their logarithms.
-        batch: the utterances.
-    """
-    return [
-        _spell(torch.unique_consecutive(row[:frames].argmax(-1)))
-        for row, frames in zip(said, batch.frames, strict=True)
-    ]
 
 
 def spoken(batch: Batch) -> list[str]:
