@@ -42,9 +42,10 @@ class TrainConfig:
         epochs: passes over all copies.
         batch_seconds: audio per step.
         joined_seconds: utterances shorter than this are joined up to it, end to end, at random.
-        learning_rate: the highest.
-        warmup_steps: until the learning rate is reached; it falls as a cosine from there.
-        weight_decay: AdamW's, on matrices only.
+        learning_rate: the highest of AdamW.
+        muon_rate: the highest of Muon, which has the matrices of the cells; 0 for AdamW there too.
+        warmup_steps: until the highest rates are reached; they fall as a cosine from there.
+        weight_decay: on matrices only, as a share of the rate.
         clip_norm: largest norm of the whole gradient; 0 for any.
         clip_value: largest absolute value of each of its elements; 0 for any.
         average: decay of the running average of the weights, which is what is saved as the model.
@@ -72,6 +73,7 @@ class TrainConfig:
     batch_seconds: float = 400.0
     joined_seconds: float = 4.0
     learning_rate: float = 0.002
+    muon_rate: float = 0.0
     warmup_steps: int = 500
     weight_decay: float = 0.01
     clip_norm: float = 5.0

@@ -31,6 +31,7 @@ from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches,
 from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
+from asr.training.optimisers import make_optimisers
 from asr.training.parallel import Processes
 from asr.training.teacher import taught
 
@@ -38,7 +39,7 @@ from asr.training.teacher import taught
 class Trainer:
     """One run, in a folder of its own.
 
-    `latest.pt` holds everything that the run needs to go on: model, average, optimiser, place in
+    `latest.pt` holds everything that the run needs to go on: model, average, optimisers, place in
     the data and random state. `model.pt` is the averaged model with the best dev error so far,
     `model-last.pt` the newest one.
 
@@ -77,7 +78,7 @@ class Trainer:
             self.model = adapted(CtcModel.load(config.start)[0], config.encoder).to(self.device)
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimiser = make_optimiser(self.model, config)
+        self.optimisers = make_optimisers(self.model, config)
         self.step = self.epoch = self.batch = 0
         self.best = math.inf
         self.total = config.epochs * batches_per_epoch(self.store, config)
@@ -127,7 +128,8 @@ class Trainer:
         )
 
     def _log(self, **values: float) -> None:
-        for name, value in {**values, "learning_rate": self._rate()}.items():
+        rate = self.config.learning_rate * self._schedule()
+        for name, value in {**values, "learning_rate": rate}.items():
             self.writer.add_scalar(f"train/{name}", value, self.step)
 
     def _checkpoint_due(self) -> bool:
@@ -139,10 +141,8 @@ class Trainer:
     def _update(self, batch: Batch) -> tuple[float, float]:
         """One step; returns the loss in nats per phone, and the norm of its gradient."""
         self.model.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
         loss = self.loss(batch) * batch.share
-        self.optimiser.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         parameters = list(self.model.parameters())
         self.processes.sum_gradients(parameters)
@@ -156,7 +156,11 @@ class Trainer:
                 f"{self.epoch + 1}, batch {self.batch + 1}); lower learning_rate or clip_norm, and "
                 f"start again in another folder"
             )
-        self.optimiser.step()
+        rates = self.config.learning_rate, self.config.muon_rate
+        for optimiser, rate in zip(self.optimisers, rates, strict=False):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self._schedule()
+            optimiser.step()
         self.step, self.batch = self.step + 1, self.batch + 1
         self._track_average()
         return value, norm
@@ -207,13 +211,13 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             return model.whole(features.to(self.device), self.config.truncate_frames)
 
-    def _rate(self) -> float:
-        """Learning rate: a linear rise, then a cosine down to zero."""
+    def _schedule(self) -> float:
+        """Share of the highest rates: a linear rise, then a cosine down to zero."""
         warmup = self.config.warmup_steps
         if self.step < warmup:
-            return self.config.learning_rate * (self.step + 1) / warmup
+            return (self.step + 1) / warmup
         done = (self.step - warmup) / max(1, self.total - warmup)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
     @torch.no_grad()
     def _track_average(self) -> None:
@@ -259,7 +263,7 @@ class Trainer:
         content = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "place": [self.step, self.epoch, self.batch],
             "best": self.best,
             "random": random,
@@ -277,26 +281,13 @@ class Trainer:
             )
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["average"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         self.step, self.epoch, self.batch = content["place"]
         self.best = content["best"]
         random = content["random"]
         if len(random) == self.processes.world:
             torch.set_rng_state(random[self.processes.rank].cpu())
-
-
-def make_optimiser(model: CtcModel, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) that decays matrices, not biases and norms."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=(0.9, 0.98),
-    )
 
 
 def spoken(batch: Batch) -> list[str]:

@@ -109,6 +109,7 @@ def test_a_run_learns(config, learnt):
 
 @pytest.mark.parametrize("saves", [1, 3, 5])
 def test_a_resumed_run_ends_as_the_uninterrupted_one(config, tmp_path, monkeypatch, saves):
+    config = dataclasses.replace(config, muon_rate=0.02)
     Trainer(config, tmp_path / "whole").run()
 
     save, done = Trainer.save, []

@@ -1,0 +1,58 @@
+"""What makes steps of gradients: Muon for matrices inside, AdamW for the rest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.nn.model import CtcModel
+from asr.training.config import TrainConfig
+
+
+def make_muon(weights: list[Tensor], rows: int, decay: float) -> torch.optim.Muon:
+    """Muon (Jordan et al. 2024) that makes the step of each gate orthogonal on its own.
+
+    Args:
+        weights: matrices of cells [gates * rows, inputs], and kernels of convolutions
+            [outputs, inputs, width], each of which is taken as one matrix.
+        rows: of a gate.
+        decay: weight decay, as a share of the rate.
+    """
+
+    def gates(tensors: list[Tensor]) -> list[Tensor]:
+        return [gate for tensor in tensors for gate in tensor.flatten(1).split(rows)]
+
+    views = [nn.Parameter(gate) for gate in gates([weight.detach() for weight in weights])]
+
+    def hand_gradients(*_: object) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for view, gradient in zip(views, gates(gradients), strict=True):
+            view.grad = gradient
+
+    muon = torch.optim.Muon(views, weight_decay=decay)
+    muon.register_step_pre_hook(hand_gradients)
+    return muon
+
+
+def make_optimisers(model: CtcModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of cells and convolutions if it has a rate, AdamW for the rest.
+
+    AdamW (Loshchilov & Hutter 2019) does not decay biases and norms.
+    """
+    encoder = model.encoder
+    weights = [encoder.conv1.weight, encoder.conv2.weight]
+    weights += [p for p in encoder.cells.parameters() if p.ndim == 2]
+    known = {id(weight) for weight in weights if config.muon_rate}
+    rest = [p for p in model.parameters() if id(p) not in known]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
+                {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+        )
+    ]
+    if known:
+        optimisers.append(make_muon(weights, config.encoder.hidden, config.weight_decay))
+    return optimisers
