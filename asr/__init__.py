@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from asr.endpoint import EndpointRules
 from asr.errors import AsrError
-from asr.recognizer import Recognizer, Stream, load
+from asr.recognizer import Recognizer, load
 from asr.results import (
     Alternative,
     Event,
@@ -30,6 +30,7 @@ from asr.results import (
     SpeechStart,
     Word,
 )
+from asr.stream import Stream
 
 __all__ = [
     "Alternative",

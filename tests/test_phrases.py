@@ -14,9 +14,10 @@ import asr
 from asr.audio import read
 from asr.decoding.phrases import Phrase, with_phrases
 from asr.endpoint import Endpointer, EndpointRules
-from asr.recognizer import Recognizer, Stream
+from asr.recognizer import Recognizer
 from asr.results import Event, Final
 from asr.segmenter import Segmenter
+from asr.stream import Stream
 from tests.speech import ROOT, utterances
 from tests.test_recognizer import resident, without_huge_pages
 

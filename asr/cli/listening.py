@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from asr.decoding.grammar import Grammar
     from asr.decoding.phrases import Phrase
-    from asr.recognizer import Recognizer, Stream
+    from asr.recognizer import Recognizer
+    from asr.stream import Stream
 
 GrammarFile = Annotated[
     Path | None,

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.microphone import Microphone
-    from asr.recognizer import Stream
     from asr.results import Event
+    from asr.stream import Stream
 
     Show = Callable[[Iterable[Event], NDArray[np.float32] | None, str], None]
 
