@@ -43,7 +43,8 @@ class TrainConfig:
         batch_seconds: audio per step.
         joined_seconds: utterances shorter than this are joined up to it, end to end, at random.
         learning_rate: the highest of AdamW.
-        muon_rate: the highest of Muon, which has the matrices of the cells; 0 for AdamW there too.
+        muon_rate: the highest of Muon, which has the matrices of cells and convolutions; 0 for
+            AdamW there too.
         warmup_steps: until the highest rates are reached; they fall as a cosine from there.
         weight_decay: on matrices only, as a share of the rate.
         clip_norm: largest norm of the whole gradient; 0 for any.

@@ -9,13 +9,14 @@ from asr.nn.model import CtcModel
 from asr.training.config import TrainConfig
 
 
-def make_muon(weights: list[Tensor], rows: int, decay: float) -> torch.optim.Muon:
+def make_muon(weights: list[Tensor], rows: int, rate: float, decay: float) -> torch.optim.Muon:
     """Muon (Jordan et al. 2024) that makes the step of each gate orthogonal on its own.
 
     Args:
         weights: matrices of cells [gates * rows, inputs], and kernels of convolutions
             [outputs, inputs, width], each of which is taken as one matrix.
         rows: of a gate.
+        rate: learning rate.
         decay: weight decay, as a share of the rate.
     """
 
@@ -29,7 +30,7 @@ def make_muon(weights: list[Tensor], rows: int, decay: float) -> torch.optim.Muo
         for view, gradient in zip(views, gates(gradients), strict=True):
             view.grad = gradient
 
-    muon = torch.optim.Muon(views, weight_decay=decay)
+    muon = torch.optim.Muon(views, lr=rate, weight_decay=decay)
     muon.register_step_pre_hook(hand_gradients)
     return muon
 
@@ -37,12 +38,13 @@ def make_muon(weights: list[Tensor], rows: int, decay: float) -> torch.optim.Muo
 def make_optimisers(model: CtcModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of cells and convolutions if it has a rate, AdamW for the rest.
 
-    AdamW (Loshchilov & Hutter 2019) does not decay biases and norms.
+    AdamW (Loshchilov & Hutter 2019) does not decay biases and norms. Rates are the highest.
     """
-    encoder = model.encoder
-    weights = [encoder.conv1.weight, encoder.conv2.weight]
-    weights += [p for p in encoder.cells.parameters() if p.ndim == 2]
-    known = {id(weight) for weight in weights if config.muon_rate}
+    encoder, weights = model.encoder, []
+    if config.muon_rate:
+        weights = [encoder.conv1.weight, encoder.conv2.weight]
+        weights += [p for p in encoder.cells.parameters() if p.ndim == 2]
+    known = set(map(id, weights))
     rest = [p for p in model.parameters() if id(p) not in known]
     optimisers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
@@ -50,9 +52,11 @@ def make_optimisers(model: CtcModel, config: TrainConfig) -> list[torch.optim.Op
                 {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
                 {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
             ],
+            lr=config.learning_rate,
             betas=(0.9, 0.98),
         )
     ]
-    if known:
-        optimisers.append(make_muon(weights, config.encoder.hidden, config.weight_decay))
+    if weights:
+        hidden = config.encoder.hidden
+        optimisers.append(make_muon(weights, hidden, config.muon_rate, config.weight_decay))
     return optimisers

@@ -156,10 +156,9 @@ class Trainer:
                 f"{self.epoch + 1}, batch {self.batch + 1}); lower learning_rate or clip_norm, and "
                 f"start again in another folder"
             )
-        rates = self.config.learning_rate, self.config.muon_rate
-        for optimiser, rate in zip(self.optimisers, rates, strict=False):
+        for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = rate * self._schedule()
+                group["lr"] = optimiser.defaults["lr"] * self._schedule()
             optimiser.step()
         self.step, self.batch = self.step + 1, self.batch + 1
         self._track_average()

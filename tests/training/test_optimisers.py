@@ -15,9 +15,8 @@ def moved(gradient: torch.Tensor) -> torch.Tensor:
     """How far one step moves weights of three gates with 32 rows each, at a rate of 1."""
     weight = torch.nn.Parameter(torch.randn(gradient.shape, generator=torch.manual_seed(1)))
     before = weight.detach().clone()
-    muon = make_muon([weight], rows=32, decay=0.0)
+    muon = make_muon([weight], rows=32, rate=1.0, decay=0.0)
     weight.grad = gradient
-    muon.param_groups[0]["lr"] = 1.0
     muon.step()
     return before - weight.detach()
 
