@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from asr.nn.model import CtcModel
 from asr.training.config import TrainConfig
 
 
-def make_muon(weights: list[Tensor], rows: int, rate: float, decay: float) -> torch.optim.Muon:
+def make_muon(weights: list[Tensor], rows: int, rate: float, decay: float) -> torch.optim.Optimizer:
     """Muon (Jordan et al. 2024) that makes the step of each gate orthogonal on its own.
+
+    Several processes share the matrices out among them.
 
     Args:
         weights: matrices of cells [gates * rows, inputs], and kernels of convolutions
@@ -30,7 +34,11 @@ def make_muon(weights: list[Tensor], rows: int, rate: float, decay: float) -> to
         for view, gradient in zip(views, gates(gradients), strict=True):
             view.grad = gradient
 
-    muon = torch.optim.Muon(views, lr=rate, weight_decay=decay)
+    muon: torch.optim.Optimizer
+    if dist.is_initialized():
+        muon = ZeroRedundancyOptimizer(views, torch.optim.Muon, lr=rate, weight_decay=decay)
+    else:
+        muon = torch.optim.Muon(views, lr=rate, weight_decay=decay)
     muon.register_step_pre_hook(hand_gradients)
     return muon
 
@@ -60,3 +68,9 @@ def make_optimisers(model: CtcModel, config: TrainConfig) -> list[torch.optim.Op
         hidden = config.encoder.hidden
         optimisers.append(make_muon(weights, hidden, config.muon_rate, config.weight_decay))
     return optimisers
+
+
+def gather_state(optimiser: torch.optim.Optimizer) -> None:
+    """Bring the state of an optimiser that processes share out to the first of them."""
+    if isinstance(optimiser, ZeroRedundancyOptimizer):
+        optimiser.consolidate_state_dict()

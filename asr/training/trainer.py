@@ -1,4 +1,4 @@
-"""The training loop: CTC, AdamW, mixed precision, checkpoints that resume exactly."""
+"""The training loop: CTC, mixed precision, checkpoints that resume exactly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches,
 from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
 from asr.training.features import feature_store
-from asr.training.optimisers import make_optimisers
+from asr.training.optimisers import gather_state, make_optimisers
 from asr.training.parallel import Processes
 from asr.training.teacher import taught
 
@@ -256,6 +256,8 @@ class Trainer:
     def save(self) -> None:
         """Write `latest.pt`, whole or not at all."""
         random = self.processes.gather(torch.get_rng_state())
+        for optimiser in self.optimisers:
+            gather_state(optimiser)
         self.saved = time.monotonic()
         if self.processes.rank > 0:
             return
