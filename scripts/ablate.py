@@ -61,7 +61,6 @@ CHANGES: dict[str, Change] = {
     "without transcribed speech": lambda config: replace(
         config, shares={**config.shares, "pseudo": 0.0}
     ),
-    "without the teachers": lambda config: replace(config, teachers=()),
     "without competitors": lambda config: replace(config, crf=0.0),
 }
 
@@ -106,7 +105,7 @@ def errors(model: CtcModel, trainer: Trainer) -> list[float]:
         numbers = np.flatnonzero(wet == in_room)
         rng = np.random.default_rng(1)
         wanted, heard = [], []
-        for _, batch in whole_batches(store, lookahead, among=numbers):
+        for batch in whole_batches(store, lookahead, among=numbers):
             augment(batch.features, batch.frames * SUBSAMPLING, how, noise, rng)
             heard += trainer.phones(model.whole(batch.features), batch)
             wanted += spoken(batch)

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("list", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--confidence", type=float, default=0.55, help="mean of the words', least")
+    parser.add_argument("--confidence", type=float, default=0.65, help="mean of the words', least")
     parser.add_argument("--words", type=int, default=3, help="least number of words")
     parser.add_argument("-j", "--jobs", type=int, default=multiprocessing.cpu_count())
     arguments = parser.parse_args()

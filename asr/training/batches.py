@@ -16,7 +16,6 @@ import torch
 from lhotse import CutSet, MonoCut
 from lhotse.dataset.sampling import DynamicBucketingSampler
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from asr.nn.encoder import SUBSAMPLING
 from asr.nn.frontend import FLOOR, HOP, MELS, RATE
@@ -43,8 +42,6 @@ class Batch:
         counts: [N] targets of each.
         seconds: of audio in the batch, without padding.
         share: of the batch's targets that these are, when several processes share it.
-        teacher: [N, T, tokens] log-probabilities that the teachers give, if there are any; there
-            are `frames` - END + 1 of each utterance.
     """
 
     features: Tensor
@@ -53,7 +50,6 @@ class Batch:
     counts: Tensor
     seconds: float
     share: float = 1.0
-    teacher: Tensor | None = None
 
 
 def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Batch:
@@ -81,17 +77,7 @@ def collate(store: FeatureStore, groups: list[list[int]], lookahead: int) -> Bat
         tokens=torch.from_numpy(np.concatenate([t for group in tokens for t in group])).long(),
         counts=torch.tensor(counts),
         seconds=float(lengths.sum()) * HOP / RATE,
-        teacher=None if store.teacher is None else _taught(store.teacher, store, groups),
     )
-
-
-def _taught(
-    teacher: npt.NDArray[np.float16], store: FeatureStore, groups: list[list[int]]
-) -> Tensor:
-    """What the teachers say of each group, [N, T, tokens], zeros behind the shorter ones."""
-    places = store.offsets[:, 0] // SUBSAMPLING
-    joined = [np.concatenate([teacher[places[i] : places[i + 1]] for i in g]) for g in groups]
-    return pad_sequence([torch.from_numpy(each) for each in joined], batch_first=True)
 
 
 def epoch_batches(
@@ -131,17 +117,14 @@ def epoch_batches(
 
 
 def whole_batches(
-    store: FeatureStore, lookahead: int, rank: int = 0, world: int = 1, among: Ints | None = None
-) -> Iterator[tuple[Ints, Batch]]:
-    """All utterances, or those `among` them, and their numbers: AT_ONCE at once, short ones first.
-
-    Of `world` processes, number `rank` gets every so manyth batch.
-    """
+    store: FeatureStore, lookahead: int, among: Ints | None = None
+) -> Iterator[Batch]:
+    """All utterances, or those `among` them: AT_ONCE at once, short ones first."""
     numbers = np.arange(len(store.ids)) if among is None else among
     order = numbers[np.argsort(store.frames[numbers], kind="stable")]
-    for begin in range(AT_ONCE * rank, len(order), AT_ONCE * world):
-        numbers = order[begin : begin + AT_ONCE]
-        yield numbers, collate(store, [[i] for i in numbers.tolist()], lookahead)
+    for begin in range(0, len(order), AT_ONCE):
+        groups = [[i] for i in order[begin : begin + AT_ONCE].tolist()]
+        yield collate(store, groups, lookahead)
 
 
 def batches_per_epoch(store: FeatureStore, config: TrainConfig) -> int:

@@ -28,15 +28,11 @@ class TrainConfig:
         start: checkpoint of a model to go on from; None to begin anew. It may be narrower by a
             whole factor, or look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
-        teachers: checkpoints of models with the same look-ahead, from the mean of whose
-            probabilities for the utterances as they were recorded the model learns to say the same
-            of what augmentation makes of them.
-        taught: share of the loss that is the distance from the teachers; CTC has the rest.
         crf: how much of CTC-CRF's denominator the loss has: 0 for CTC, 1 for CTC-CRF, in between
             for something of both; see `asr.training.competitors`.
         speeds: speed perturbation factors, each an additional copy of the data.
         rooms: share of the utterances of which there is another copy, in a simulated room; see
-            `asr.training.rooms`. Teachers need 1.0 among the speeds for that.
+            `asr.training.rooms`.
         shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
             drawn anew in each epoch. Of sources that are not named, `others`, or once.
         epochs: passes over all copies.
@@ -64,8 +60,6 @@ class TrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     start: Path | None = None
     noise: Path | None = None
-    teachers: tuple[Path, ...] = ()
-    taught: float = 0.5
     crf: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     rooms: float = 0.0
@@ -106,15 +100,9 @@ class TrainConfig:
                 values[key] = Path(values[key])
         if "speeds" in values:
             values["speeds"] = tuple(values["speeds"])
-        teachers = values.get("teachers", [])
-        if not isinstance(teachers, list | tuple):
-            raise TrainingError(f"{name}: teachers: expected a list of files, got {teachers!r}")
-        values["teachers"] = tuple(map(Path, teachers))
         config: TrainConfig = fill(cls, values, name)
         if config.augmentation.noise and config.noise is None:
             raise TrainingError(f"{name}: augmentation.noise needs `noise`, a folder of clips")
-        if config.rooms and config.teachers and 1.0 not in config.speeds:
-            raise TrainingError(f"{name}: rooms with teachers need 1.0 among the speeds")
         if config.truncate_frames % 4 or config.truncate_frames < 0:
             raise TrainingError(f"{name}: truncate_frames must be a multiple of 4")
         return config
@@ -124,7 +112,6 @@ class TrainConfig:
         values = dataclasses.asdict(self)
         for key in PATHS:
             values[key] = None if values[key] is None else str(values[key])
-        values["teachers"] = list(map(str, values["teachers"]))
         return values
 
 

@@ -55,8 +55,6 @@ class FeatureStore:
         tokens: [tokens] uint8.
         offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
         times: [utterances], how often an epoch has each.
-        teacher: [frames / SUBSAMPLING, tokens] log-probabilities that other models give, if any
-            teach; see `asr.training.teacher`.
     """
 
     ids: list[str]
@@ -64,7 +62,6 @@ class FeatureStore:
     tokens: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
     times: npt.NDArray[np.float64]
-    teacher: npt.NDArray[np.float16] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> FeatureStore:

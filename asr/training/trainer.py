@@ -25,7 +25,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
 from asr.nn import checkpoint
-from asr.nn.model import END, CtcModel, adapted
+from asr.nn.model import CtcModel, adapted
 from asr.training.augment import noise_features
 from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches, whole_batches
 from asr.training.competitors import Competitors
@@ -33,7 +33,6 @@ from asr.training.config import TrainConfig
 from asr.training.features import feature_store
 from asr.training.optimisers import gather_state, make_optimisers
 from asr.training.parallel import Processes
-from asr.training.teacher import taught
 
 
 class Trainer:
@@ -66,8 +65,6 @@ class Trainer:
                 noise_features(config.noise, config.cache) if config.noise else None,
             )
         )
-        if config.teachers:
-            self.store = taught(self.store, config, self.processes)
         self.competitors = Competitors(*self.store.targets, self.device) if config.crf else None
         self.model = CtcModel(config.encoder).to(self.device)
         if config.start is None:
@@ -168,8 +165,7 @@ class Trainer:
         """CTC loss (Graves et al. 2006) of a batch, in nats per phone.
 
         With `crf` it is that of CTC-CRF instead (see `asr.training.competitors`), or something in
-        between. With teachers a share of it is the Kullback-Leibler divergence from what they say
-        of each frame (Hinton et al. 2015).
+        between.
         """
         log_probs = self._log_probs(self.model, batch.features)
         total = F.ctc_loss(
@@ -182,12 +178,6 @@ class Trainer:
         if self.competitors is not None:
             odds = self.competitors(log_probs, batch.frames, batch.tokens, batch.counts)
             total = total + self.config.crf * odds
-        if batch.teacher is not None:
-            teacher = batch.teacher.to(self.device, torch.float32)
-            said = torch.arange(teacher.shape[1]) < (batch.frames - END + 1)[:, None]
-            student = log_probs[:, : teacher.shape[1]][said]
-            distance = F.kl_div(student, teacher[said], reduction="sum", log_target=True)
-            total = torch.lerp(total, distance, self.config.taught)
         return total / batch.counts.sum()
 
     def phones(self, log_probs: Tensor, batch: Batch) -> list[str]:
@@ -233,7 +223,7 @@ class Trainer:
         """
         wanted, heard = [], []
         posteriors = torch.zeros(len(TOKENS), dtype=torch.float64)
-        for _, batch in whole_batches(self.dev, self.config.encoder.lookahead):
+        for batch in whole_batches(self.dev, self.config.encoder.lookahead):
             log_probs = self._log_probs(self.average, batch.features)
             for row, frames in zip(log_probs.cpu(), batch.frames, strict=True):
                 posteriors += row[:frames].double().exp().sum(0)

@@ -16,7 +16,7 @@ from lhotse import CutSet
 import asr.training
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import END, CtcModel
+from asr.nn.model import CtcModel
 from asr.training.augment import Augmentation
 from asr.training.batches import collate, epoch_batches, whole_batches
 from asr.training.config import TrainConfig
@@ -143,15 +143,11 @@ def test_two_processes_train_as_one(config, tmp_path):
         joined_seconds=0.1,
         epochs=4,
         muon_rate=0.02,
+        crf=0.5,
         bfloat16=False,
         checkpoint_minutes=60,
     )
-    torch.manual_seed(3)
-    CtcModel(config.encoder).save(tmp_path / "teacher.pt")
-    same = dataclasses.replace(same, teachers=(tmp_path / "teacher.pt",), crf=0.5)
     Trainer(same, tmp_path / "one").run()
-    for kept in config.cache.glob("teachers-*"):  # the two share out that work as well
-        kept.unlink()
     recipe = tmp_path / "two.yaml"
     recipe.write_text(yaml.safe_dump(same.to_dict()))
     command = ["torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "asr", "train"]
@@ -175,31 +171,6 @@ def test_a_run_goes_on_from_a_model(config, tmp_path):
         Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "third")
 
 
-def test_a_model_comes_to_say_what_its_teacher_says(config, learnt, tmp_path):
-    """Of what augmentation makes of speech what the teacher says of the recording."""
-    pupil = dataclasses.replace(
-        config,
-        teachers=(learnt / "model.pt",),
-        taught=1.0,
-        epochs=15,
-        joined_seconds=2.0,
-        augmentation=Augmentation(gain=6, frequency_masks=0, time_masks=0),
-        checkpoint_minutes=60,
-    )
-    trainer = Trainer(pupil, tmp_path / "pupil")
-    batch = next(epoch_batches(trainer.store, pupil, 0))
-    assert batch.teacher is not None
-    assert batch.teacher.shape[:2] == (len(batch.frames), int(batch.frames.max()) - END + 1)
-    before = trainer.loss(batch).item()
-    trainer.run()
-    assert trainer.loss(batch).item() < before / 2
-    again = Trainer(pupil, tmp_path / "again")  # what the teacher says is kept
-    np.testing.assert_array_equal(again.store.teacher, trainer.store.teacher)
-    further = dataclasses.replace(config.encoder, lookahead=3)
-    with pytest.raises(TrainingError, match="looks 2 frames ahead, the model 3"):
-        Trainer(dataclasses.replace(pupil, encoder=further), tmp_path / "further")
-
-
 def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
     """What was trained with CTC alone goes on beside competitors."""
     beside = dataclasses.replace(
@@ -211,7 +182,7 @@ def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
         checkpoint_minutes=60,
     )
     trainer = Trainer(beside, tmp_path)
-    _, batch = next(whole_batches(trainer.store, config.encoder.lookahead))
+    batch = next(whole_batches(trainer.store, config.encoder.lookahead))
     before = trainer.loss(batch).item()
     trainer.run()
     trainer.model.eval()
@@ -219,27 +190,6 @@ def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
     model, metadata = CtcModel.load(tmp_path / "model.pt")
     assert metadata["dev"] < 0.5
     assert model.encoder.config == config.encoder
-
-
-def test_what_teachers_say_is_the_mean_of_what_each_would_say_alone(config, tmp_path):
-    teachers = tmp_path / "narrow.pt", tmp_path / "wide.pt"
-    torch.manual_seed(3)
-    for teacher, hidden in zip(teachers, (32, 64), strict=True):
-        CtcModel(dataclasses.replace(config.encoder, hidden=hidden)).save(teacher)
-    store = Trainer(dataclasses.replace(config, teachers=teachers), tmp_path / "run").store
-    models = [CtcModel.load(teacher)[0] for teacher in teachers]
-    for i in (0, len(store.ids) - 1):
-        alone = collate(store, [[i]], config.encoder.lookahead)
-        each = torch.stack([model.whole(alone.features)[0] for model in models])
-        said = each[:, : len(alone.teacher[0])].exp().mean(0).log()
-        assert (each[0] - each[1]).abs().max() > 0.2
-        torch.testing.assert_close(alone.teacher[0].float(), said, atol=0.05, rtol=0)
-
-
-def test_teachers_are_a_list(config):
-    values = {**config.to_dict(), "teachers": "runs/one/model.pt"}
-    with pytest.raises(TrainingError, match="expected a list"):
-        TrainConfig.from_dict(values)
 
 
 def test_another_configuration_does_not_resume(config, tmp_path):
@@ -306,30 +256,21 @@ def test_sources_have_shares_of_an_epoch(config):
         seconds(whistles=2)
 
 
-def test_some_utterances_are_there_once_more_in_a_room(config, tmp_path):
+def test_some_utterances_are_there_once_more_in_a_room(config):
     plain = feature_store(config.train, config.speeds, config.cache)
     store = feature_store(config.train, config.speeds, config.cache, rooms=0.5)
     number = {name: i for i, name in enumerate(store.ids)}
     in_room = [name for name in store.ids if name.endswith(IN_ROOM)]
     assert [name for name in store.ids if not name.endswith(IN_ROOM)] == plain.ids
     assert 0 < len(in_room) < len(plain.ids)
-    torch.manual_seed(3)
-    teacher = tmp_path / "teacher.pt"
-    CtcModel(config.encoder).save(teacher)
-    told = dataclasses.replace(config, rooms=0.5, teachers=(teacher,))
-    taught = Trainer(told, tmp_path / "run").store
     for name in in_room:
         wet, dry = (
-            collate(taught, [[number[each]]], config.encoder.lookahead)
+            collate(store, [[number[each]]], config.encoder.lookahead)
             for each in (name, name.removesuffix(IN_ROOM))
         )
         assert torch.equal(wet.tokens, dry.tokens)
         assert wet.features.shape == dry.features.shape
         assert (wet.features - dry.features).abs().mean() > 0.1
-        assert dry.teacher.any()
-        assert torch.equal(wet.teacher, dry.teacher)
-    with pytest.raises(TrainingError, match=r"need 1\.0 among the speeds"):
-        TrainConfig.from_dict({**told.to_dict(), "speeds": [0.9, 1.1]})
 
 
 def lacking(count: int, manifest: Path, folder: Path) -> Path:
