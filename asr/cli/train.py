@@ -20,7 +20,7 @@ def run_folder(config: Path, chosen: Path | None) -> Path:
 
 def train(
     config: Annotated[
-        Path, typer.Argument(help="YAML file, such as asr/training/recipes/en-small.yaml.")
+        Path, typer.Argument(help="YAML file, such as asr/training/recipes/own.yaml.")
     ],
     output: RunFolder = None,
 ) -> None:

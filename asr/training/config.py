@@ -25,8 +25,8 @@ class TrainConfig:
         dev: manifest that the model is chosen by.
         cache: folder where features are kept.
         encoder: shape of the model.
-        start: checkpoint of a model to go on from; None to begin anew. It may be narrower by a
-            whole factor, or look further ahead; see `asr.nn.model.adapted`.
+        start: checkpoint of a model, or a model folder, to go on from; None to begin anew. It may
+            be narrower by a whole factor, or look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
         crf: how much of CTC-CRF's denominator the loss has: 0 for CTC, 1 for CTC-CRF, in between
             for something of both; see `asr.training.competitors`.

@@ -24,6 +24,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from asr.decoding.lexicon import TOKENS
 from asr.errors import TrainingError
+from asr.export.source import Source
 from asr.nn import checkpoint
 from asr.nn.model import CtcModel, adapted
 from asr.training.augment import noise_features
@@ -72,7 +73,7 @@ class Trainer:
             self.model.mean.copy_(torch.from_numpy(mean))
             self.model.deviation.copy_(torch.from_numpy(deviation))
         else:
-            self.model = adapted(CtcModel.load(config.start)[0], config.encoder).to(self.device)
+            self.model = adapted(Source.open(config.start).model, config.encoder).to(self.device)
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimisers = make_optimisers(self.model, config)

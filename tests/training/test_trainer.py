@@ -23,6 +23,7 @@ from asr.training.config import TrainConfig
 from asr.training.features import IN_ROOM, feature_store
 from asr.training.prepare import prepare_shards
 from asr.training.trainer import Trainer
+from tests.models import export_tiny
 
 RECIPES = Path(asr.training.__file__).parent / "recipes"
 WORDS = {"one": 300, "two": 500, "three": 800, "four": 1200, "five": 1900}
@@ -166,9 +167,12 @@ def test_a_run_goes_on_from_a_model(config, tmp_path):
     second = Trainer(dataclasses.replace(config, start=model), tmp_path / "second")
     torch.testing.assert_close(second.model.state_dict(), CtcModel.load(model)[0].state_dict())
     assert second.step == 0
+    folder = export_tiny(tmp_path / "folder", CtcModel.load(model)[0])
+    third = Trainer(dataclasses.replace(config, start=folder), tmp_path / "third")
+    torch.testing.assert_close(third.model.state_dict(), second.model.state_dict())
     other = dataclasses.replace(config.encoder, layers=config.encoder.layers + 1)
     with pytest.raises(TrainingError, match="cannot become"):
-        Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "third")
+        Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "fourth")
 
 
 def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
