@@ -134,7 +134,12 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(config, tmp_path, monkeypat
     )
 
 
-def test_two_processes_train_as_one(config, tmp_path):
+@pytest.mark.parametrize(
+    ("muon_rate", "near"),
+    [(0.0, {}), (0.02, {"atol": 2e-3, "rtol": 0.01})],  # Muon rounds to bfloat16
+    ids=["AdamW", "Muon"],
+)
+def test_two_processes_train_as_one(config, tmp_path, muon_rate, near):
     """On the same total batches, through torchrun and gloo; only rounding differs."""
     same = dataclasses.replace(
         config,
@@ -143,7 +148,7 @@ def test_two_processes_train_as_one(config, tmp_path):
         batch_seconds=100.0,
         joined_seconds=0.1,
         epochs=4,
-        muon_rate=0.02,
+        muon_rate=muon_rate,
         crf=0.5,
         bfloat16=False,
         checkpoint_minutes=60,
@@ -155,7 +160,6 @@ def test_two_processes_train_as_one(config, tmp_path):
     subprocess.run([*command, recipe, "-o", tmp_path / "two"], check=True, timeout=300)
     two, one = (CtcModel.load(tmp_path / name / "model-last.pt") for name in ("two", "one"))
     assert two[1]["step"] == one[1]["step"] > 2
-    near = {"atol": 2e-3, "rtol": 0.01}  # Muon rounds to bfloat16
     torch.testing.assert_close(two[0].state_dict(), one[0].state_dict(), **near)
     states = [torch.load(tmp_path / name / "latest.pt")["optimisers"] for name in ("two", "one")]
     torch.testing.assert_close(*states, **near)
