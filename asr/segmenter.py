@@ -25,7 +25,7 @@ from asr.task import Task, Verdict
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.hypothesis import DecodedWord, Words
+    from asr.decoding.hypothesis import DecodedWord, Texts
     from asr.decoding.nbest import Hypothesis
 
 LOOK = 8
@@ -44,8 +44,8 @@ class SegmentState:
         after: where the language model stands behind the segment before; see `Task.behind`.
         quiet: how it has sounded.
         search: state of the search; None before its first frame.
-        words: the hypothesis, stable words included.
-        stable: how many of the words will not change any more.
+        texts: the best words so far, stable ones included.
+        stable: how many of them will not change any more.
         shown: the last partial; None before the first word.
     """
 
@@ -54,7 +54,7 @@ class SegmentState:
     after: int | None = None
     quiet: Quiet = field(default_factory=Quiet)
     search: Any = None
-    words: Words = ()
+    texts: Texts = ()
     stable: int = 0
     shown: Partial | None = None
 
@@ -104,7 +104,7 @@ class Segmenter:
                 verdict = Verdict(words, after=state.task.behind(state.search, len(words)))
                 resume = verdict.words[-1].end
             else:
-                verdict = state.task.read(state.search, state.words)
+                verdict = state.task.read(state.search)
                 resume = len(heard) - min(PRE_ROLL, quiet.silent // 2)
             events += self._over(verdict, state)
             log_probs = np.concatenate([heard[resume:], log_probs])
@@ -117,7 +117,7 @@ class Segmenter:
         """End the segment here; the next one has to begin with no state."""
         if state is None or state.search is None:
             return []
-        return self._over(state.task.read(state.search, state.words), state)
+        return self._over(state.task.read(state.search), state)
 
     def resumed(self, log_probs: NDArray[np.float32], state: SegmentState) -> SegmentState:
         """Make a state from the frames of a segment, [T, V], and what else is known of it."""
@@ -133,32 +133,30 @@ class Segmenter:
         How the segment has sounded behind them is known already.
         """
         frames, search = state.quiet.frames, state.task.search
-        words, reached, stable = state.words, state.search, state.stable
+        texts, reached, stable = state.texts, state.search, state.stable
         if reached is None and len(log_probs):
             reached = state.task.begin(state.after)
         begin = 0
         while begin < len(log_probs):
             end = min(len(log_probs), begin + LOOK - (frames + begin) % LOOK)
-            words, reached = search.step(log_probs[begin:end], reached)
+            texts, reached = search.step(log_probs[begin:end], reached)
             if (frames + end) % LOOK == 0:
                 stable = search.stable(reached)
             begin = end
-        return replace(state, quiet=quiet, search=reached, words=words, stable=stable)
+        return replace(state, quiet=quiet, search=reached, texts=texts, stable=stable)
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
-        partial = Partial(
-            " ".join(word.text for word in state.words),
-            " ".join(word.text for word in state.words[: state.stable]),
-            self._time(state, state.quiet.frames),
-        )
-        if state.shown is None:
-            if not state.words:
-                return [], state
-            start = SpeechStart(self._time(state, state.words[0].start))
-            return [start, partial], replace(state, shown=partial)
-        if (partial.text, partial.stable) == (state.shown.text, state.shown.stable):
+        text, stable = " ".join(state.texts), " ".join(state.texts[: state.stable])
+        if state.shown and (text, stable) == (state.shown.text, state.shown.stable):
             return [], state
-        return [partial], replace(state, shown=partial)
+        events: list[Event] = []
+        if state.shown is None:
+            words = state.task.search.words(state.search) if state.texts else ()
+            if not words:
+                return [], state
+            events = [SpeechStart(self._time(state, words[0].start))]
+        partial = Partial(text, stable, self._time(state, state.quiet.frames))
+        return [*events, partial], replace(state, shown=partial)
 
     def _over(self, verdict: Verdict, state: SegmentState) -> list[Event]:
         """The events at the end of a segment."""

@@ -60,13 +60,10 @@ class Task:
         if not 1 <= self.nbest <= MOST_ALTERNATIVES:
             raise UsageError(f"expected nbest of 1 to {MOST_ALTERNATIVES}, got {self.nbest}")
 
-    def read(self, state: Any, words: Words) -> Verdict:
-        """Reads a segment behind which nothing follows.
+    def read(self, state: Any) -> Verdict:
+        """Reads a segment behind which nothing follows, from the state of the search.
 
-        Args:
-            state: of the search.
-            words: the best so far, which is what a rejected segment is nearest to if they are the
-                beginning of a sentence only.
+        A segment with only the beginning of a grammar's sentence is rejected with that.
         """
         if self.grammar is None:
             said = self.search.finish(state)
@@ -76,8 +73,8 @@ class Task:
         end = search.finished(state)
         sentence = search.words(end)
         if not sentence:
-            return Verdict(words, confidence=0.0, accepted=False)
-        confidence = search.options.confidence(search.spans(end).deficit(state.log_probs))
+            return Verdict(search.words(state), confidence=0.0, accepted=False)
+        confidence = search.options.confidence(end.reading.spans.deficit(state.log_probs))
         return Verdict(
             sentence,
             confidence,

@@ -125,7 +125,7 @@ def _words(
     search: Any = recognizer.search
     _, state = search.step(log_probabilities(recognizer.acoustic, samples))
     end = search.finished(state)
-    reading = search.reading(end)
+    reading = end.reading
     known = features(reading, search.graph.costs(end.history.arc[end.path]))
     edits = score(utterance.text, " ".join(word.text for word in reading.words)).edits
     hits = {edit.heard: edit.hit for edit in edits if edit.heard is not None}

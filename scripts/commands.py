@@ -64,10 +64,10 @@ def log_probs(recognizer: asr.Recognizer, utterance: Utterance) -> NDArray[np.fl
 def trial(task: Task, heard: NDArray[np.float32], text: str, inside: bool) -> Trial:
     """Read an utterance as one segment, whatever pauses it has."""
     search: Any = task.search
-    words, state = search.step(heard)
-    verdict = task.read(state, words)
+    _, state = search.step(heard)
+    verdict = task.read(state)
     said = " ".join(word.text for word in verdict.words)
-    spans = search.spans(search.finished(state))
+    spans = search.finished(state).reading.spans
     deficit = spans.deficit(heard) if spans.tokens else np.inf
     return Trial(inside, verdict.accepted, said == text, deficit)
 

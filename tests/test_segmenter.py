@@ -152,7 +152,7 @@ def test_any_cut_gives_the_same_words_of_a_graph(seed, count, cuts):
         more, state = stage.step(piece, state)
         events.append(more)
         heard = state.search.log_probs if state.search else log_probs[:0]
-        state = stage.resumed(heard, replace(state, search=None, words=(), stable=0))
+        state = stage.resumed(heard, replace(state, search=None, texts=(), stable=0))
     assert finals([*events, stage.flush(state)]) == whole
 
 
@@ -177,7 +177,7 @@ def test_a_word_is_stable_as_soon_as_nothing_else_can_be():
     narrow = GraphSearch(Graph.of(small_graph()), SearchOptions(beam=3.0))
     stage = Segmenter(Task(narrow), Endpointer(EndpointRules(silence=9), FRAME))
     _, state = stage.step(world.frames("- B AH S - - R EH"))
-    assert (state.words[0].text, state.stable) == ("bus", 1)
+    assert (state.texts[0], state.stable) == ("bus", 1)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])

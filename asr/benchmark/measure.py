@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asr.benchmark.clips import Clip
     from asr.evaluation.scoring import Errors
 
-FURTHER = 32
+FURTHER = 64
 """Streams beside the first, over which what a stream takes is averaged."""
 PEER_CHUNKS = (160, None)
 """Milliseconds pushed at once at which others are measured beside Rill, where Rill is."""
@@ -154,11 +154,11 @@ def measure(
                 tell(f"round {turn + 1} of {plan.rounds}, clip {number + 1} of {len(paths)}")
                 for trial in trials:
                     trial.heard[number].append(trial.hear(path))
-        middle = sorted(range(len(clips)), key=lambda i: len(clips[i].samples))[len(clips) // 2]
         for trial in trials:
             tell(f"memory of {trial.options['system']}")
-            trial.remember(paths[middle])
+            trial.remember(paths)
         if plan.instructions:
+            middle = sorted(range(len(clips)), key=lambda i: len(clips[i].samples))[len(clips) // 2]
             seconds = len(clips[middle].samples) / bundle.settings.sample_rate
             _count(trials, paths[middle], seconds, plan.instructions, tell)
     return [trial.row(clips, bundle.settings.sample_rate) for trial in trials]
@@ -219,9 +219,9 @@ class _Trial:
     def hear(self, path: str) -> dict[str, Any]:
         return self._process.ask("hear", clip=path, chunk=self.chunk)
 
-    def remember(self, path: str) -> None:
+    def remember(self, paths: list[str]) -> None:
         self.memory = self._process.ask("memory")
-        answer = self._process.ask("streams", clip=path, chunk=self.chunk, count=FURTHER)
+        answer = self._process.ask("streams", clips=paths, chunk=self.chunk, count=FURTHER)
         self.stream = answer["bytes"]
 
     def row(self, clips: Sequence[Clip], rate: int) -> Row:

@@ -71,5 +71,5 @@ def options(
         "file": FILES[precision],
         "graph": GRAPH if graph else "",
         "padding": padding(source.model),
-        "most": SearchOptions(**search).max_active,
+        "most": 2 * SearchOptions(**search).max_active,  # it counts blanks and phones apart
     }

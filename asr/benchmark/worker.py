@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 
 sys.path[0] = ""  # the folder of this file, whose modules are no top-level ones
@@ -249,24 +250,29 @@ def _pieces(samples: Samples, chunk: int | None) -> Iterator[Samples]:
 
 
 def memory_of_streams(
-    system: System, clip: str, chunk: int | None, count: int
+    system: System, clips: list[str], chunk: int | None, count: int
 ) -> dict[str, float | None]:
-    """Bytes that each of `count` streams takes which hear a clip in turns, beside the first."""
+    """Private bytes that each of `count` streams takes, beside the first.
+
+    Each hears one of the clips, the next one the next, in turns; at the end of the clip it is
+    still open.
+    """
     if not system.parallel:
         return {"bytes": None}
-    pieces = list(_pieces(np.load(clip), chunk))
 
-    def opened(number: int) -> list[Any]:
-        streams = [system.open(False) for _ in range(number)]
-        for piece in pieces:
-            for stream in streams:
-                system.push(stream, piece)
+    def opened(paths: list[str]) -> list[Any]:
+        streams = [system.open(False) for _ in paths]
+        pieces = (_pieces(np.load(path, mmap_mode="r"), chunk) for path in paths)
+        for turn in zip_longest(*pieces):
+            for stream, piece in zip(streams, turn, strict=True):
+                if piece is not None:
+                    system.push(stream, piece)
         return streams
 
-    first = opened(1)
-    before = memory()["resident"]
-    others = opened(count)
-    taken = memory()["resident"] - before
+    first = opened(clips[:1])
+    before = memory()["private"]
+    others = opened([*islice(cycle(clips), count)])
+    taken = memory()["private"] - before
     for stream in first + others:
         system.finish(stream)
     return {"bytes": taken / count}

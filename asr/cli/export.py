@@ -83,6 +83,10 @@ def export(
     language: Annotated[str | None, typer.Option(help="BCP 47 tag of its language.")] = None,
     terms: Annotated[str | None, typer.Option("--license", help="SPDX expression.")] = None,
     data: Annotated[str | None, typer.Option(help="What it was trained on, in a line.")] = None,
+    beam: Annotated[
+        float | None,
+        typer.Option(help="Hypotheses this many nats below the best are given up, chosen on dev."),
+    ] = None,
     acoustic_scale: Annotated[
         float | None,
         typer.Option(help="Weight of the acoustic model against the graph, chosen on dev."),
@@ -117,9 +121,10 @@ def export(
         "data": data,
         "language_scale": language_scale,
     }
+    search = {"beam": beam, "acoustic_scale": acoustic_scale, "prior_scale": prior_scale}
     files = (gate, graph, grammar, card, language_model)
     if to is Runtime.WEB:
-        if any((*files, half, acoustic_scale, prior_scale, *given.values())) or not int8:
+        if any((*files, half, *search.values(), *given.values())) or not int8:
             raise UsageError("--to web takes a model folder as it is; export that first")
         _to_web(source, target, onnxruntime_web)
         return
@@ -129,7 +134,7 @@ def export(
 
     opened = Source.open(source)
     facts = {**DEFAULTS, **opened.facts, **{name: v for name, v in given.items() if v is not None}}
-    facts["search"] = _search(opened, source, acoustic_scale, prior_scale)
+    facts["search"] = _search(opened, source, search)
     graphs = {**opened.graphs, **({"dictation": graph} if graph else {})}
     if to is Runtime.SHERPA:
         if gate or card or language_model or language_scale is not None:
@@ -165,16 +170,13 @@ def export(
 DEFAULTS = {"version": "1", "language": "en", "license": "Apache-2.0", "data": "not said"}
 
 
-def _search(
-    source: Source, path: Path, acoustic_scale: float | None, prior_scale: float | None
-) -> dict[str, Any]:
+def _search(source: Source, path: Path, given: dict[str, float | None]) -> dict[str, Any]:
     """Settings of the search: the folder's, with what was given in their place."""
     known = source.facts.get("search") or {
         "acoustic_scale": 1.0,
         "prior_scale": 0.6,
         "priors": [round(prior, 6) for prior in source.priors],
     }
-    given = {"acoustic_scale": acoustic_scale, "prior_scale": prior_scale}
     search = {**known, **{name: value for name, value in given.items() if value is not None}}
     if search.get("prior_scale") and not search.get("priors"):
         raise ExportError(f"{path} holds no priors of its tokens; give --prior-scale 0")

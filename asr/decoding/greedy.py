@@ -10,7 +10,7 @@ import numpy as np
 from asr.decoding.hypothesis import Spans
 
 if TYPE_CHECKING:
-    from asr.decoding.hypothesis import Floats, Words
+    from asr.decoding.hypothesis import Floats, Texts, Words
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,22 @@ class GreedySearch:
 
     def step(
         self, log_probs: Floats, state: GreedyState | None = None
-    ) -> tuple[Words, GreedyState]:
+    ) -> tuple[Texts, GreedyState]:
         """Goes on by the frames of log_probs [T, V]."""
         state = GreedyState((*state.chunks, log_probs) if state else (log_probs,))
-        return self.finish(state), state
+        return tuple(word.text for word in self.words(state)), state
 
-    def finish(self, state: GreedyState) -> Words:
-        """The best tokens; what follows changes none of them."""
+    def words(self, state: GreedyState) -> Words:
+        """The best tokens with their frames."""
         log_probs = state.log_probs
         said = Spans.of(log_probs.argmax(axis=1), log_probs)
         words = [said.word(self.tokens[token], i, i + 1) for i, token in enumerate(said.tokens)]
         return tuple(words)
 
+    def finish(self, state: GreedyState) -> Words:
+        """The same, as what follows changes none of them."""
+        return self.words(state)
+
     def stable(self, state: GreedyState) -> int:
         """All that was said."""
-        return len(self.finish(state))
+        return len(self.words(state))

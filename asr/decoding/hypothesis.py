@@ -47,6 +47,10 @@ Words = tuple[DecodedWord, ...]
 """A hypothesis: words in the order of time; the last may not be spoken to its end yet."""
 
 
+Texts = tuple[str, ...]
+"""The same without their times."""
+
+
 class State(Protocol):
     """Where a search stands."""
 
@@ -61,7 +65,7 @@ S = TypeVar("S", bound=State)
 class Search(Protocol[S]):
     """A search through log-probabilities as they come."""
 
-    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Words, S]:
+    def step(self, log_probs: Floats, state: S | None = None) -> tuple[Texts, S]:
         """Goes on by T frames.
 
         Args:
@@ -69,7 +73,14 @@ class Search(Protocol[S]):
             state: what the step before gave; None at the start. It stays valid.
 
         Returns:
-            The best words so far, with frames counted from the first step; and the next state.
+            the best words so far, of which the last may not be spoken to its end yet; and the next
+            state, which the other methods are asked about.
+        """
+
+    def words(self, state: S) -> Words:
+        """The best words so far with their frames, counted from the first step.
+
+        None before the first token; this takes longer than a step does.
         """
 
     def finish(self, state: S) -> Words:

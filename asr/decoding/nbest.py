@@ -24,7 +24,6 @@ from asr.decoding.fst import ranges
 from asr.decoding.graph import BREAK_OFF
 from asr.decoding.hashes import BASE
 from asr.decoding.hypothesis import BLANK
-from asr.decoding.lexicon import TOKENS
 from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
 from asr.decoding.stored import Stored
 from asr.errors import UsageError
@@ -81,9 +80,9 @@ class Way:
 
     def state(self, reached: GraphState) -> GraphState:
         """The state of the search as if this were its best hypothesis."""
-        steps = np.arange(len(self.arcs))
+        steps = np.arange(len(self.arcs), dtype=np.int32)
         history = History().extended(0, steps - 1, self.arcs, self.frames)
-        return replace(reached, history=history, path=steps.tolist())
+        return replace(reached, history=history, path=steps, labels=self.labels)
 
     def hypothesis(self, search: GraphSearch, reached: GraphState) -> Hypothesis:
         """The same with times, for which the path has to be read."""
@@ -133,9 +132,7 @@ def ways(
     """
     if n < 1:
         raise UsageError(f"expected a positive number of alternatives, got {n}")
-    costs = (
-        search.costs(state.log_probs) if state.chunks else np.empty((0, len(TOKENS)), np.float32)
-    )
+    costs = search.costs(state.log_probs)
     cap = search.graph.break_off if over else BREAK_OFF
     score, found = best_paths(search.graph, state.after, costs, search.options, cap, n, within)
     path = (search.finished(state) if over else state).path
@@ -321,7 +318,7 @@ class Trellis:
         order = np.argsort(total, kind="stable")
         _, first = np.unique(ways.said[order], return_index=True)
         for one in order[np.sort(first)[:n]].tolist():
-            taken = steps.path(int(ways.step[one]), [])[::-1]
+            taken = steps.path(int(ways.step[one]))[1][::-1]
             arcs, frames = self._steps(int(ways.place[one]), steps, taken)
             labels = self.graph.words(arcs)
             yield Way(arcs, labels, frames, min(-self.spent - float(total[one]), self.score))
@@ -371,7 +368,7 @@ class Trellis:
 
     def _steps(self, place: int, steps: History, taken: list[int]) -> tuple[Ints, Ints]:
         """All arcs of a path that begins at a place, and their frames."""
-        first = self.history.path(int(self.begun[place]), [])
+        _, first = self.history.path(int(self.begun[place]))
         arcs, when = self.history.arc[first].tolist(), self.history.frame[first].tolist()
         for number, way in zip(steps.frame[taken].tolist(), steps.arc[taken].tolist(), strict=True):
             more = self.frames[number].arcs(way)

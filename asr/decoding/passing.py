@@ -43,6 +43,7 @@ PLACE_BITS = 63 - STATE_BITS - TOKEN_BITS - COST_BITS
 TOKEN = (1 << TOKEN_BITS) - 1
 NOWHERE = -1
 """The step before the first one."""
+NO_STEPS = np.zeros(0, np.int32)
 NEVER = np.float32(np.inf)
 MOST_WAYS = 1 << 20
 """A graph that leads to more candidates in a frame goes round in a circle."""
@@ -75,17 +76,25 @@ class History:
         history.used = total
         return history
 
-    def path(self, step: int, known: list[int]) -> list[int]:
-        """The steps that lead to `step`, itself the last; `known` is an earlier answer."""
-        path, new = known.copy(), list[int]()
+    def path(self, step: int, known: NDArray[np.int32] = NO_STEPS) -> tuple[int, list[int]]:
+        """The steps that lead to `step`, itself the last.
+
+        Args:
+            step: of this history.
+            known: the steps that lead to another one.
+
+        Returns:
+            how many steps the two have in common, and those that are left to `step`.
+        """
+        shared, new = known.tolist(), list[int]()
         while step != NOWHERE:
-            while path and path[-1] > step:
-                path.pop()
-            if path and path[-1] == step:
-                return path + new[::-1]
+            while shared and shared[-1] > step:
+                shared.pop()
+            if shared and shared[-1] == step:
+                return len(shared), new[::-1]
             new.append(step)
             step = int(self.before[step])
-        return new[::-1]
+        return 0, new[::-1]
 
     def _back(self, steps: Ints, until: int) -> Ints:
         """Goes back from each step to its last predecessor that is not after `until`."""

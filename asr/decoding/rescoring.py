@@ -22,7 +22,7 @@ from asr.decoding.nbest import ways
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.hypothesis import Words
+    from asr.decoding.hypothesis import Texts, Words
     from asr.decoding.language import LanguageModel, Read
     from asr.decoding.nbest import Hypothesis, Way
     from asr.decoding.search import GraphSearch, GraphState
@@ -101,21 +101,26 @@ class RescoredSearch:
 
     def step(
         self, log_probs: Floats, state: RescoredState | None = None
-    ) -> tuple[Words, RescoredState]:
+    ) -> tuple[Texts, RescoredState]:
         """Goes on by T frames; see `GraphSearch.step`."""
         state = state or RescoredState(self)
         begin = 0
         heard = sum(map(len, state.chunks))
         while True:
             end = min(len(log_probs), begin + LOOK - (heard + begin) % LOOK)
-            words, reached = self.search.step(log_probs[begin:end], state.open)
             chunk = log_probs[begin:end]
+            texts, reached = self.search.step(chunk, state.open)
             state = replace(state, chunks=(*state.chunks, chunk), open=reached)
-            if self.settling and (heard + end) % LOOK == 0 and _due(words, reached):
-                words, state = self._settled(words, state)
+            if self.settling and (heard + end) % LOOK == 0 and _due(reached):
+                texts, state = self._settled(texts, state)
             begin = end
             if begin == len(log_probs):
-                return (*state.settled, *_moved(words, state.begin)), state
+                return (*(word.text for word in state.settled), *texts), state
+
+    def words(self, state: RescoredState) -> Words:
+        """The best words so far with their frames."""
+        open_words = self.search.words(state.open) if state.open else ()
+        return (*state.settled, *_moved(open_words, state.begin))
 
     def finish(self, state: RescoredState) -> Words:
         """The best words if nothing follows."""
@@ -160,7 +165,7 @@ class RescoredSearch:
         ]
         return sorted(weighed, key=lambda way: -way.score)
 
-    def _settled(self, words: Words, state: RescoredState) -> tuple[Words, RescoredState]:
+    def _settled(self, texts: Texts, state: RescoredState) -> tuple[Texts, RescoredState]:
         """Settles what lies far enough back; and the words that are open then."""
         reached: Any = state.open
         way = self.ranked(state, over=False)[0]
@@ -170,20 +175,22 @@ class RescoredSearch:
         count = sum(word.end <= len(log_probs) - BEHIND for word in found)
         after = self.search.behind(best, count)
         if after is None:
-            return words, state
+            return texts, state
         end = found[count - 1].end
-        words, reached = self.search.step(log_probs[end:], self.search.start(after))
+        texts, reached = self.search.step(log_probs[end:], self.search.start(after))
         settled = (*state.settled, *_moved(found[:count], state.begin))
         said = self.model.ids(way.hashes(self.search.graph)[:count]).tolist()
         read = self.model.read(state.read or self.model.begun, said)
         state = replace(state, settled=settled, read=read, open=reached, begin=state.begin + end)
-        return words, state
+        return texts, state
 
 
-def _due(words: Words, state: GraphState) -> bool:
+def _due(state: GraphState) -> bool:
     """Whether there is something to settle."""
-    frames = sum(map(len, state.chunks))
-    return frames >= OPEN and bool(words) and words[0].end <= frames - BEHIND
+    if state.frames < OPEN:
+        return False
+    words = state.reading.words
+    return bool(words) and words[0].end <= state.frames - BEHIND
 
 
 def _moved(words: Words, frames: int) -> Words:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,9 +11,9 @@ import numpy as np
 
 from asr.decoding.confidence import FEATURES, rated
 from asr.decoding.graph import BREAK_OFF
-from asr.decoding.hypothesis import TOKEN_BITS, Spans
+from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import NOWHERE, Beam, History, best_end, start, walk
+from asr.decoding.passing import NO_STEPS, NOWHERE, Beam, History, best_end, start, walk
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
 
@@ -24,16 +23,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.decoding.graph import Graph
-    from asr.decoding.hypothesis import Words
+    from asr.decoding.hypothesis import Texts, Words
 
     Floats = NDArray[np.float32]
 
+NO_FRAMES = np.zeros((0, len(TOKENS)), np.float32)
+NO_LABELS = np.zeros(0, np.uint32)
 ROOM = 1000
 """Steps of a history, beside those that count, before it is cleaned."""
 LARGEST = 1e9
 """Of all numbers among the options."""
 GRAMMAR_BEAM = 20.0
 """A grammar leaves few ways, so that a beam costs little that loses no sentence."""
+GRAMMAR_ACTIVE = 3000
+"""`max_active` in grammars, at least, for the same reason."""
 GRAMMAR_PRIORS = 0.2
 """`prior_scale` in grammars, at most. It makes up for what a model of the language is unsure of."""
 
@@ -59,7 +62,7 @@ class SearchOptions:
     """
 
     beam: float = 10.0
-    max_active: int = 3000
+    max_active: int = 1500
     acoustic_scale: float = 1.0
     prior_scale: float = 0.0
     priors: Sequence[float] = ()
@@ -90,7 +93,8 @@ class SearchOptions:
     def in_grammar(self) -> SearchOptions:
         """The same for what a grammar allows."""
         prior_scale = min(self.prior_scale, GRAMMAR_PRIORS)
-        return replace(self, beam=GRAMMAR_BEAM, prior_scale=prior_scale)
+        max_active = max(self.max_active, GRAMMAR_ACTIVE)
+        return replace(self, beam=GRAMMAR_BEAM, max_active=max_active, prior_scale=prior_scale)
 
     @cached_property
     def offsets(self) -> Floats:
@@ -105,31 +109,46 @@ class GraphState:
     """Where a search stands.
 
     Attributes:
+        search: that made it.
         chunks: log-probabilities of the frames so far.
         alive: the hypotheses.
         history: their steps.
         steps: how many steps of the history there were.
-        room: how many there may be until those that lead nowhere are taken out.
-        path: the steps of the best hypothesis.
-        reading: how that one reads, or another that was read before.
+        path: [n], the steps of the best hypothesis.
+        labels: [n], what each of them gives: a word, above those a tag, or 0.
+        room: how many steps there may be until those that lead nowhere are taken out.
         after: the state of the graph that the words before the first frame led to, if any.
         frames: T, how many there were.
     """
 
+    search: GraphSearch = field(repr=False)
     chunks: tuple[Floats, ...]
     alive: Beam = field(repr=False)
     history: History = field(repr=False)
     steps: int
+    path: NDArray[np.int32] = field(repr=False)
+    labels: NDArray[np.uint32] = field(repr=False)
     room: int = ROOM
-    path: list[int] = field(default_factory=list, repr=False)
-    reading: Reading = field(default=NOTHING, repr=False)
     after: int | None = None
     frames: int = 0
 
     @property
     def log_probs(self) -> Floats:
         """All frames so far, [T, V]."""
-        return np.concatenate(self.chunks)
+        return np.concatenate([NO_FRAMES, *self.chunks])
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the best hypothesis reads.
+
+        Raises:
+            GraphError: its words cannot be said with its tokens.
+        """
+        if not len(self.path):
+            return NOTHING
+        log_probs, graph = self.log_probs, self.search.graph
+        scores = -self.search.costs(log_probs)
+        return read(graph, self.history, self.path, self.labels, log_probs, scores)
 
 
 @dataclass(frozen=True)
@@ -139,7 +158,7 @@ class GraphSearch:
     graph: Graph
     options: SearchOptions = SearchOptions()
 
-    def step(self, log_probs: Floats, state: GraphState | None = None) -> tuple[Words, GraphState]:
+    def step(self, log_probs: Floats, state: GraphState | None = None) -> tuple[Texts, GraphState]:
         """Goes on by T frames.
 
         Args:
@@ -147,7 +166,8 @@ class GraphSearch:
             state: what the step before gave; None at the start. It stays valid.
 
         Returns:
-            The best words so far and the next state.
+            the best words so far, of which the last may not be spoken to its end yet; and the next
+            state.
 
         Raises:
             GraphError: V is not the number of tokens that the graph was built for.
@@ -168,15 +188,20 @@ class GraphSearch:
             self.options.beam,
             self.options.max_active,
         )
-        path = self._path(alive, history, BREAK_OFF, state.path)
-        chunks, frames = _joined(*state.chunks, log_probs), state.frames + len(log_probs)
-        reading = self._read(chunks, frames, history, path, state.reading)
-        state = GraphState(
-            chunks, alive, history, history.used, state.room, path, reading, state.after, frames
+        path, labels = self._path(alive, history, BREAK_OFF, state)
+        state = replace(
+            state,
+            chunks=_joined(*state.chunks, log_probs),
+            alive=alive,
+            history=history,
+            steps=history.used,
+            path=path,
+            labels=labels,
+            frames=state.frames + len(log_probs),
         )
-        if state.steps > state.room:
-            state = _compacted(state)
-        return state.reading.words, state
+        words, most = self.graph.vocabulary, len(self.graph.vocabulary)
+        texts = tuple(words[label][0] for label in self.labels(state) if label <= most)
+        return texts, _compacted(state) if state.steps > state.room else state
 
     def start(self, after: int | None = None) -> GraphState:
         """Where a search stands before the first frame.
@@ -193,7 +218,7 @@ class GraphSearch:
                 "go on with the graph that was begun with"
             )
         alive, history = start(self.graph, self.options.beam, after)
-        return GraphState((), alive, history, history.used, after=after)
+        return GraphState(self, (), alive, history, history.used, NO_STEPS, NO_LABELS, after=after)
 
     def behind(self, state: GraphState, count: int) -> int | None:
         """The state of the graph that the first words of the best hypothesis lead to.
@@ -205,12 +230,11 @@ class GraphSearch:
         Returns:
             None if that is not known, as the last of them is not spoken to its end.
         """
-        reading = self.reading(state)
+        reading = state.reading
         if not 0 < count <= len(reading.ends):
             return None
-        step = max(
-            bisect_left(reading.tokens, reading.ends[count - 1]), bisect_left(reading.labels, count)
-        )
+        said = np.cumsum(self._words_given(state.labels)).searchsorted(count) + 1
+        step = max(int(reading.tokens.searchsorted(reading.ends[count - 1])), int(said))
         arcs = state.history.arc[state.path[step - 1 : step]]
         place = int(self.graph.keys(arcs)[0]) >> TOKEN_BITS
         return place if self._ends(place) else None
@@ -218,6 +242,11 @@ class GraphSearch:
     def _ends(self, place: int) -> bool:
         """Whether a word ends in a state of the graph."""
         return bool(self.graph.finals(np.array([place]))[0] < BREAK_OFF)
+
+    def words(self, state: GraphState) -> Words:
+        """The best words with calibrated confidences, if there are weights for these."""
+        costs = self.graph.costs(state.history.arc[state.path])
+        return rated(state.reading, costs, self.options.word_confidence)
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows."""
@@ -228,77 +257,59 @@ class GraphSearch:
 
         Dictation may be broken off anywhere, so that this is what was best so far.
         """
-        path = self._path(state.alive, state.history, self.graph.break_off, state.path)
-        return replace(state, path=path)
-
-    def words(self, state: GraphState) -> Words:
-        """The words of the best hypothesis, with calibrated confidences if there are weights."""
-        costs = self.graph.costs(state.history.arc[state.path])
-        return rated(self.reading(state), costs, self.options.word_confidence)
-
-    def spans(self, state: GraphState) -> Spans:
-        """The tokens of the best hypothesis."""
-        return self.reading(state).spans
-
-    def reading(self, state: GraphState) -> Reading:
-        """How the best hypothesis reads."""
-        if state.reading.path is state.path:
-            return state.reading
-        return self._read(state.chunks, state.frames, state.history, state.path)
+        path, labels = self._path(state.alive, state.history, self.graph.break_off, state)
+        return state if path is state.path else replace(state, path=path, labels=labels)
 
     def labels(self, state: GraphState) -> tuple[int, ...]:
         """The labels of the best hypothesis: those of words, and above them those of tags."""
-        return self.reading(state).said
+        return tuple(state.labels[state.labels > 0].tolist())
 
     def stable(self, state: GraphState) -> int:
         """How many of the best words all hypotheses share, so that they cannot change."""
-        shared = bisect_right(state.path, state.history.shared(state.alive.steps))
-        reading, most = self.reading(state), len(self.graph.vocabulary)
-        return sum(label <= most for label in reading.said[: reading.labels[shared]])
+        shared = state.path.searchsorted(state.history.shared(state.alive.steps), "right")
+        return int(self._words_given(state.labels[:shared]).sum())
 
     def costs(self, log_probs: Floats) -> Floats:
         """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
 
-    def _path(self, alive: Beam, history: History, cap: float, known: list[int]) -> list[int]:
-        """The steps of the best hypothesis if ending costs no more than `cap`.
+    def _words_given(self, labels: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which of some labels are words."""
+        return (labels > 0) & (labels <= len(self.graph.vocabulary))
 
-        None if none can end; `known`, an earlier answer, if it is still that.
+    def _path(
+        self, alive: Beam, history: History, cap: float, known: GraphState
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        """The steps of the best hypothesis if ending costs no more than `cap`, and their labels.
+
+        None if none can end; those of `known`, an earlier state, if they are still the same.
         """
         best = best_end(self.graph, alive, cap)
         if best == NOWHERE:
-            return []
+            return NO_STEPS, NO_LABELS
         blank = alive.blank[best] <= alive.phone[best]
         last = int((alive.after_blank if blank else alive.after_phone)[best])
-        return known if [last] == known[-1:] else history.path(last, known)
-
-    def _read(
-        self,
-        chunks: tuple[Floats, ...],
-        end: int,
-        history: History,
-        path: list[int],
-        known: Reading = NOTHING,
-    ) -> Reading:
-        def frames(begin: int) -> tuple[Floats, Floats]:
-            log_probs = _since(chunks, begin - end)
-            return log_probs, -self.costs(log_probs)
-
-        return read(self.graph, history, path, frames, known)
+        shared, new = history.path(last, known.path)
+        if not new and shared == len(known.path):
+            return known.path, known.labels
+        steps = np.array(new, np.int32)
+        labels = self.graph.words(history.arc[steps])
+        return (
+            np.concatenate((known.path[:shared], steps)),
+            np.concatenate((known.labels[:shared], labels)),
+        )
 
 
 def _compacted(state: GraphState) -> GraphState:
     """Takes steps that lead nowhere out of the history."""
     history, number = state.history.compacted(state.steps, state.alive.steps)
-    path = number[state.path].tolist()
     return replace(
         state,
         alive=state.alive.renumbered(number),
         history=history,
         steps=history.used,
         room=ROOM + history.used,
-        path=path,
-        reading=replace(state.reading, path=path),
+        path=number[state.path],
     )
 
 
@@ -307,14 +318,3 @@ def _joined(*chunks: Floats) -> tuple[Floats, ...]:
     while len(chunks) > 1 and len(chunks[-2]) <= len(chunks[-1]):
         chunks = (*chunks[:-2], np.concatenate(chunks[-2:]))
     return chunks
-
-
-def _since(chunks: tuple[Floats, ...], begin: int) -> Floats:
-    """The frames from one on, which is counted from the end: -1 is the last."""
-    parts, wanted = [], -begin
-    for chunk in reversed(chunks):
-        parts.append(chunk[max(0, len(chunk) - wanted) :])
-        wanted -= len(chunk)
-        if wanted <= 0:
-            break
-    return np.concatenate(parts[::-1])

@@ -17,7 +17,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(checkpoint):
     target = checkpoint.with_name("tiny")
-    done = run("export", checkpoint, target, "--version", "3")
+    done = run("export", checkpoint, target, "--version", "3", "--beam", "9")
     assert done.returncode == 0, done.stderr
     assert "what int8 costs in words was not measured" in done.stdout
     return target
@@ -27,7 +27,8 @@ def test_a_checkpoint_becomes_a_folder_that_runs_in_int8(folder):
     recognizer = asr.load(folder, graph=None)
     assert recognizer.acoustic.precision == "int8"
     assert recognizer.bundle.settings.version == "3"
-    assert recognizer.bundle.settings.search["prior_scale"] == 0.6
+    search = recognizer.bundle.settings.search
+    assert (search["beam"], search["prior_scale"]) == (9.0, 0.6)
 
 
 def test_without_int8(checkpoint, tmp_path):

@@ -38,9 +38,10 @@ def test_an_expected_word_is_surer_than_a_surprising_one(search):
 
 def test_words_and_times_are_those_of_the_search(search):
     log_probs = frames("- AH - R EH D - B AH S")
-    words, state = search.step(log_probs)
-    rated = search.finish(state)
+    plain = GraphSearch(search.graph)
+    rated, words = (each.finish(each.step(log_probs)[1]) for each in (search, plain))
     assert [(w.text, w.start, w.end) for w in rated] == [(w.text, w.start, w.end) for w in words]
+    assert [w.confidence for w in rated] != [w.confidence for w in words]
     assert search.finish(search.step(log_probs[:0])[1]) == ()
 
 

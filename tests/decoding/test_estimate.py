@@ -72,7 +72,7 @@ def test_command_builds_a_graph_that_recognises(novel, news, tmp_path):
     assert str(output) in result.output.splitlines()[-1]
     search = GraphSearch(Graph.load(output), SearchOptions())
     spoken = frames("DH AH - K AE T - S AE T - AA N - DH AH - M AE T -")
-    words = [word.text for word in search.step(spoken)[0]]
+    words = [*search.step(spoken)[0]]
     assert " ".join(words) == "the cat sat on the mat"
 
 

@@ -29,8 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def sentence(graph: Graph) -> str:
-    hypothesis, _ = GraphSearch(graph, SearchOptions()).step(frames("- AH - R IY D - -"))
-    return " ".join(word.text for word in hypothesis)
+    return " ".join(GraphSearch(graph, SearchOptions()).step(frames("- AH - R IY D - -"))[0])
 
 
 def test_vocabulary_has_words_and_pronunciations():

@@ -12,15 +12,16 @@ SEARCH = GreedySearch(TOKENS)
 
 
 def test_tokens_with_their_frames():
-    hypothesis, state = SEARCH.step(frames("- B B AH - S S - S -"))
-    said = [(word.text, word.start, word.end) for word in hypothesis]
+    texts, state = SEARCH.step(frames("- B B AH - S S - S -"))
+    said = [(word.text, word.start, word.end) for word in SEARCH.words(state)]
     assert said == [("B", 1, 3), ("AH", 3, 4), ("S", 5, 7), ("S", 8, 9)]
-    assert SEARCH.finish(state) == hypothesis
+    assert SEARCH.finish(state) == SEARCH.words(state)
+    assert texts == ("B", "AH", "S", "S")
 
 
 def test_confidence_is_the_posterior():
-    hypothesis, _ = SEARCH.step(frames("- B -", posterior=0.6))
-    assert abs(hypothesis[0].confidence - 0.6) < 1e-5
+    (word,) = SEARCH.words(SEARCH.step(frames("- B -", posterior=0.6))[1])
+    assert abs(word.confidence - 0.6) < 1e-5
 
 
 @given(count=st.integers(0, 40), seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 40)))
@@ -29,9 +30,8 @@ def test_any_cut_gives_the_same_and_tokens_stay(count, seed, cuts):
     whole, _ = SEARCH.step(log_probs)
     state, before = None, ()
     for part in np.split(log_probs, sorted(min(cut, count) for cut in cuts)):
-        hypothesis, state = SEARCH.step(part, state)
-        texts = tuple(word.text for word in hypothesis)
+        texts, state = SEARCH.step(part, state)
         assert texts[: len(before)] == before
         before = texts
-    assert hypothesis == whole
+    assert texts == whole
     assert np.array_equal(state.log_probs, log_probs)

@@ -27,7 +27,7 @@ NEW = Lexicon.from_text("zed Z EH D\nbust B AH S T\nshe SH IY\nted T EH D\nted T
 
 
 def said(graph: Graph, log_probs: np.ndarray, options: SearchOptions = WIDE) -> str:
-    return " ".join(word.text for word in GraphSearch(graph, options).step(log_probs)[0])
+    return " ".join(GraphSearch(graph, options).step(log_probs)[0])
 
 
 def rebuilt(boosts: dict[str, float]) -> Graph:
@@ -107,7 +107,7 @@ def test_a_phrase_may_begin_and_end_what_is_said(graph):
 
 def test_words_of_a_phrase_have_their_own_times(graph):
     made = GraphSearch(with_phrases(graph, [Phrase("zed she")], NEW), WIDE)
-    words, _ = made.step(frames("- Z Z EH D - - SH IY IY -"))
+    words = made.words(made.step(frames("- Z Z EH D - - SH IY IY -"))[1])
     assert [(w.text, w.start, w.end) for w in words] == [("zed", 1, 5), ("she", 7, 10)]
 
 
@@ -152,19 +152,18 @@ def test_names_that_nobody_knows_are_said_by_espeak(graph):
 def test_any_cut_gives_the_same(graph):
     made = GraphSearch(with_phrases(graph, [Phrase("zed"), Phrase("<unk>")], NEW), WIDE)
     log_probs = frames(f"{ZED} F AO F UW -")
-    whole, _ = made.step(log_probs)
     state = None
     for frame in log_probs:
-        words, state = made.step(frame[None], state)
-    assert words == whole
-    assert [word.text for word in whole] == ["bus", "zed", "stop", "<unk>"]
+        texts, state = made.step(frame[None], state)
+    assert texts == ("bus", "zed", "stop", "<unk>")
+    assert made.words(state) == made.words(made.step(log_probs)[1])
 
 
 def test_an_unknown_word_is_marked(graph):
     strange = "- B AH S - F AO F UW V - B AH S -"
     assert "<unk>" not in said(graph, frames(strange))
-    made = with_phrases(graph, [Phrase("<unk>", 6)])
-    words, _ = GraphSearch(made, WIDE).step(frames(strange))
+    made = GraphSearch(with_phrases(graph, [Phrase("<unk>", 6)]), WIDE)
+    words = made.words(made.step(frames(strange))[1])
     assert [(w.text, w.start, w.end) for w in words] == [
         ("bus", 1, 4),
         ("<unk>", 5, 10),

@@ -92,6 +92,7 @@ def test_nothing_weighs_nothing(plain, model):
     words, state = without.step(log_probs)
     expected, reached = plain.step(log_probs)
     assert words == expected
+    assert without.words(state) == plain.words(reached)
     assert without.finish(state) == plain.finish(reached)
 
 
@@ -111,7 +112,8 @@ def test_what_is_stable_stays(search):
     state, stable = None, ""
     for begin in range(0, len(log_probs), 3):
         words, state = search.step(log_probs[begin : begin + 3], state)
-        now = texts(words[: search.stable(state)])
+        assert words == tuple(word.text for word in search.words(state))
+        now = " ".join(words[: search.stable(state)])
         assert now.startswith(stable)
         stable = now
     assert texts(search.finish(state)).startswith(stable)

@@ -73,8 +73,8 @@ def rill(bundle, clip, precision="fp32"):
     clip = np.concatenate([SILENCE, clip])
     behind = (settings.delay + settings.tail) * FRAME + -len(clip) % FRAME
     log_probs, _ = acoustic.step(np.pad(clip, (0, behind))[None])
-    words, _ = GreedySearch(bundle.tokens).step(log_probs[0, settings.delay :])
-    return [word.text for word in words]
+    texts, _ = GreedySearch(bundle.tokens).step(log_probs[0, settings.delay :])
+    return [*texts]
 
 
 def whole_chunks(bundle, clip):

@@ -112,7 +112,7 @@ def test_the_search_is_the_runtimes(page, recognizer, tmp_path):
         for begin in range(0, len(log_probs), 5):
             events, state = segmenter.step(log_probs[begin : begin + 5], state)
             finals += [event.segment for event in events if isinstance(event, Final)]
-            said_so_far = [word.text for word in state.words]
+            said_so_far = [*state.texts]
             partials.append([" ".join(said_so_far), " ".join(said_so_far[: state.stable])])
         events = segmenter.flush(state)
         finals += [event.segment for event in events if isinstance(event, Final)]
