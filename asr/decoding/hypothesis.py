@@ -80,7 +80,7 @@ class Search(Protocol[S]):
     def words(self, state: S) -> Words:
         """The best words so far with their frames, counted from the first step.
 
-        None before the first token; this takes longer than a step does.
+        There are none before the first token. This takes longer than a step does.
         """
 
     def finish(self, state: S) -> Words:

@@ -91,8 +91,7 @@ class Way:
 
     def hashes(self, graph: Graph) -> NDArray[np.uint64]:
         """The hashes of the words that it says."""
-        known = graph.vocabulary.hashes
-        return known[self.labels[(self.labels > 0) & (self.labels < len(known))]]
+        return graph.vocabulary.hashes[self.labels[graph.vocabulary.has(self.labels)]]
 
 
 def alternatives(search: GraphSearch, state: GraphState, n: int) -> list[Hypothesis]:

@@ -72,7 +72,7 @@ def read(
     spans = Spans.between(starts, said[said > 0].tolist(), log_probs, scores)
     if not spans.tokens:
         return Reading(tokens, spans)
-    given = labels[(labels > 0) & (labels <= len(graph.vocabulary))].tolist()
+    given = labels[graph.vocabulary.has(labels)].tolist()
     entries = [graph.vocabulary[label] for label in given]
     ends = word_ends([ways for _, ways in entries], spans.tokens)
     words = (

@@ -199,8 +199,8 @@ class GraphSearch:
             labels=labels,
             frames=state.frames + len(log_probs),
         )
-        words, most = self.graph.vocabulary, len(self.graph.vocabulary)
-        texts = tuple(words[label][0] for label in self.labels(state) if label <= most)
+        words = self.graph.vocabulary
+        texts = tuple(words[label][0] for label in labels[words.has(labels)].tolist())
         return texts, _compacted(state) if state.steps > state.room else state
 
     def start(self, after: int | None = None) -> GraphState:
@@ -233,7 +233,7 @@ class GraphSearch:
         reading = state.reading
         if not 0 < count <= len(reading.ends):
             return None
-        said = np.cumsum(self._words_given(state.labels)).searchsorted(count) + 1
+        said = np.cumsum(self.graph.vocabulary.has(state.labels)).searchsorted(count) + 1
         step = max(int(reading.tokens.searchsorted(reading.ends[count - 1])), int(said))
         arcs = state.history.arc[state.path[step - 1 : step]]
         place = int(self.graph.keys(arcs)[0]) >> TOKEN_BITS
@@ -267,15 +267,11 @@ class GraphSearch:
     def stable(self, state: GraphState) -> int:
         """How many of the best words all hypotheses share, so that they cannot change."""
         shared = state.path.searchsorted(state.history.shared(state.alive.steps), "right")
-        return int(self._words_given(state.labels[:shared]).sum())
+        return int(self.graph.vocabulary.has(state.labels[:shared]).sum())
 
     def costs(self, log_probs: Floats) -> Floats:
         """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
-
-    def _words_given(self, labels: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Which of some labels are words."""
-        return (labels > 0) & (labels <= len(self.graph.vocabulary))
 
     def _path(
         self, alive: Beam, history: History, cap: float, known: GraphState

@@ -71,6 +71,10 @@ class Vocabulary:
             self._known[label] = word, tuple(tuple(map(TOKENS.index, way)) for way in ways)
         return self._known[label]
 
+    def has(self, labels: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which of some labels are words; 0 stands for nothing, and those above for tags."""
+        return (labels > 0) & (labels <= len(self))
+
     @property
     def lines(self) -> list[str]:
         """All of them."""
