@@ -33,6 +33,8 @@ class TrainConfig:
         speeds: speed perturbation factors, each an additional copy of the data.
         rooms: share of the utterances of which there is another copy, in a simulated room; see
             `asr.training.rooms`.
+        codecs: share of those of which there is another copy, through a codec; see
+            `asr.training.codecs`.
         shares: by source, how often an epoch has each utterance: 2 for twice, 0.5 for half of them,
             drawn anew in each epoch. Of sources that are not named, `others`, or once.
         epochs: passes over all copies.
@@ -63,6 +65,7 @@ class TrainConfig:
     crf: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     rooms: float = 0.0
+    codecs: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)
     epochs: int = 10
     batch_seconds: float = 400.0

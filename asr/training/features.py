@@ -33,6 +33,7 @@ from asr.errors import AudioError, TrainingError
 from asr.nn.frontend import HOP, MELS, RATE, Frontend
 from asr.nn.model import FRAME
 from asr.training.augment import Floats
+from asr.training.codecs import Codec, any_codec, coded
 from asr.training.rooms import in_room, responses
 
 OTHERS = "others"
@@ -41,6 +42,8 @@ UNREADABLE = 0.1
 """Share of a manifest's recordings that may be unreadable; more mean a folder that is missing."""
 IN_ROOM = "@room"
 """What the id of an utterance ends with that is there once more, in a room."""
+CODED = "@codec"
+"""What it ends with that is there once more, through a codec."""
 ROOMS = 250
 """Simulated rooms, fewer where fewer utterances are in one."""
 
@@ -50,7 +53,8 @@ class FeatureStore:
     """The utterances of a split at one or several speeds.
 
     Attributes:
-        ids: of the cuts, with `@speed` where it is not 1, and `IN_ROOM` where they are in a room.
+        ids: of the cuts, with `@speed` where it is not 1, `IN_ROOM` where they are in a room, and
+            `CODED` where they went through a codec.
         features: [frames, MELS] float16, a memory map.
         tokens: [tokens] uint8.
         offsets: [utterances + 1, 2] where each utterance begins in features and tokens.
@@ -115,7 +119,7 @@ class FeatureStore:
 
 
 def feature_store(
-    manifest: Path, speeds: Sequence[float], cache: Path, rooms: float = 0.0
+    manifest: Path, speeds: Sequence[float], cache: Path, rooms: float = 0.0, codecs: float = 0.0
 ) -> FeatureStore:
     """The store of a manifest at these speeds, from `cache` or computed into it.
 
@@ -125,14 +129,17 @@ def feature_store(
         cache: folder of stores.
         rooms: share of the utterances that are there once more as they were recorded, in a
             simulated room.
+        codecs: share of those that are there once more, through a codec.
 
     Raises:
-        TrainingError: when the manifest is missing, none of it can be used, or more than
-            `UNREADABLE` of its recordings cannot be read.
+        TrainingError: when the manifest is missing, none of it can be used, more than
+            `UNREADABLE` of its recordings cannot be read, or a codec is missing.
     """
     if not manifest.is_file():
         raise TrainingError(f"{manifest} is missing; `asr prepare` makes it from a corpus")
-    what = [list(speeds), HOP, MELS, TOKENS, *([rooms, ROOMS] if rooms else [])]
+    what: list[object] = [list(speeds), HOP, MELS, TOKENS]
+    what += [rooms, ROOMS] if rooms else []
+    what += ["codecs", codecs] if codecs else []
     version = json.dumps(what).encode()
     key = hashlib.sha256(manifest.read_bytes() + version).hexdigest()[:12]
     folder = cache / f"{manifest.name.partition('.')[0]}-{key}"
@@ -140,21 +147,23 @@ def feature_store(
         partial_folder = cache / f"{folder.name}.{os.getpid()}"
         partial_folder.mkdir(parents=True)
         try:
-            _build(manifest, speeds, rooms, partial_folder)
+            _build(manifest, speeds, rooms, codecs, partial_folder)
             partial_folder.rename(folder)
         finally:
             shutil.rmtree(partial_folder, ignore_errors=True)
     return FeatureStore.open(folder)
 
 
-def _build(manifest: Path, speeds: Sequence[float], rooms: float, folder: Path) -> None:
+def _build(
+    manifest: Path, speeds: Sequence[float], rooms: float, codecs: float, folder: Path
+) -> None:
     """Compute a store; what cannot be used is listed in `skipped.txt` and counted on the way."""
     cuts = list(CutSet.from_file(manifest))
     words = {word for cut in cuts for word in cut.supervisions[0].text.split()}
     lexicon = Lexicon.pronounce(sorted(words))
-    suffixes = [*("" if speed == 1 else f"@{speed}" for speed in speeds), IN_ROOM]
     seed = zlib.crc32(manifest.name.encode())  # so that dev has other rooms
-    work = zip(cuts, _rooms(len(cuts), rooms, seed), strict=True)
+    heard_through = _codecs(len(cuts), codecs, seed)
+    work = zip(cuts, _rooms(len(cuts), rooms, seed), heard_through, strict=True)
     ids: list[str] = []
     tokens: list[npt.NDArray[np.uint8]] = []
     ends = [(0, 0)]
@@ -168,7 +177,7 @@ def _build(manifest: Path, speeds: Sequence[float], rooms: float, folder: Path) 
                 unreadable.append(f"{cut.id}\t{versions}")
                 continue
             phones = phone_ids(cut.supervisions[0].text, lexicon)
-            for suffix, features in zip(suffixes, versions, strict=False):
+            for suffix, features in versions.items():
                 needed = len(phones) + int(np.sum(phones[1:] == phones[:-1]))
                 if not 0 < needed <= len(features) * HOP // FRAME:
                     skipped.append(f"{cut.id}\t{needed} phones in {len(features)} frames")
@@ -204,6 +213,12 @@ def _rooms(count: int, share: float, seed: int) -> list[Floats | None]:
     return [bank[rng.integers(len(bank))] if in_one else None for in_one in chosen]
 
 
+def _codecs(count: int, share: float, seed: int) -> list[Codec | None]:
+    """A codec for a share of so many utterances."""
+    rng = np.random.default_rng([seed, 1])
+    return [any_codec(rng) if rng.random() < share else None for _ in range(count)]
+
+
 def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:
     """Token ids of a sentence in the first pronunciation of each word."""
     index = {token: i for i, token in enumerate(TOKENS)}
@@ -215,11 +230,11 @@ _frontend: Frontend | None = None
 
 
 def _utterance(
-    work: tuple[MonoCut, Floats | None], speeds: tuple[float, ...]
-) -> list[npt.NDArray[np.float16]] | str:
-    """Features [frames, MELS] of a cut at each speed and in a room, or why there are none."""
+    work: tuple[MonoCut, Floats | None, Codec | None], speeds: tuple[float, ...]
+) -> dict[str, npt.NDArray[np.float16]] | str:
+    """Features [frames, MELS] of a cut, by what its id then ends with, or why there are none."""
     global _frontend
-    cut, room = work
+    cut, room, codec = work
     if _frontend is None:
         torch.set_num_threads(1)
         _frontend = Frontend()
@@ -227,13 +242,17 @@ def _utterance(
         audio = np.concatenate(list(read(Path(cut.recording.sources[0].source), RATE)))
     except AudioError as error:
         return str(error)
-    versions = []
+    heard = {}
     for speed in speeds:
-        samples = audio if speed == 1 else soxr.resample(audio, round(RATE * speed), RATE)
-        versions.append(extract(_frontend, samples))
+        if speed == 1:
+            heard[""] = audio
+        else:
+            heard[f"@{speed}"] = soxr.resample(audio, round(RATE * speed), RATE)
     if room is not None:
-        versions.append(extract(_frontend, in_room(audio, room)))
-    return versions
+        heard[IN_ROOM] = in_room(audio, room)
+    if codec is not None:
+        heard[CODED] = coded(audio, codec)
+    return {suffix: extract(_frontend, samples) for suffix, samples in heard.items()}
 
 
 def extract(frontend: Frontend, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

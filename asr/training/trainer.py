@@ -31,9 +31,15 @@ from asr.training.augment import noise_features
 from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches, whole_batches
 from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
-from asr.training.features import feature_store
+from asr.training.features import FeatureStore, feature_store
 from asr.training.optimisers import gather_state, make_optimisers
 from asr.training.parallel import Processes
+
+
+def training_store(config: TrainConfig) -> FeatureStore:
+    """What the epochs of a run draw from."""
+    store = feature_store(config.train, config.speeds, config.cache, config.rooms, config.codecs)
+    return store.shared(config.train, config.shares)
 
 
 class Trainer:
@@ -59,9 +65,7 @@ class Trainer:
         self.device = self.processes.device
         self.store, self.dev, self.noise = self.processes.first_alone(
             lambda: (
-                feature_store(config.train, config.speeds, config.cache, config.rooms).shared(
-                    config.train, config.shares
-                ),
+                training_store(config),
                 feature_store(config.dev, (1.0,), config.cache),
                 noise_features(config.noise, config.cache) if config.noise else None,
             )

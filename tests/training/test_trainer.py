@@ -20,7 +20,7 @@ from asr.nn.model import CtcModel
 from asr.training.augment import Augmentation
 from asr.training.batches import collate, epoch_batches, whole_batches
 from asr.training.config import TrainConfig
-from asr.training.features import IN_ROOM, feature_store
+from asr.training.features import CODED, IN_ROOM, feature_store
 from asr.training.prepare import prepare_shards
 from asr.training.trainer import Trainer
 from tests.models import export_tiny
@@ -264,21 +264,33 @@ def test_sources_have_shares_of_an_epoch(config):
         seconds(whistles=2)
 
 
-def test_some_utterances_are_there_once_more_in_a_room(config):
+@pytest.mark.parametrize(("how", "suffix"), [("rooms", IN_ROOM), ("codecs", CODED)])
+def test_some_utterances_are_there_once_more_otherwise(config, how, suffix):
     plain = feature_store(config.train, config.speeds, config.cache)
-    store = feature_store(config.train, config.speeds, config.cache, rooms=0.5)
+    store = feature_store(config.train, config.speeds, config.cache, **{how: 0.5})
     number = {name: i for i, name in enumerate(store.ids)}
-    in_room = [name for name in store.ids if name.endswith(IN_ROOM)]
-    assert [name for name in store.ids if not name.endswith(IN_ROOM)] == plain.ids
-    assert 0 < len(in_room) < len(plain.ids)
-    for name in in_room:
-        wet, dry = (
+    changed = [name for name in store.ids if name.endswith(suffix)]
+    assert [name for name in store.ids if not name.endswith(suffix)] == plain.ids
+    assert 0 < len(changed) < len(plain.ids)
+    for name in changed:
+        one, other = (
             collate(store, [[number[each]]], config.encoder.lookahead)
-            for each in (name, name.removesuffix(IN_ROOM))
+            for each in (name, name.removesuffix(suffix))
         )
-        assert torch.equal(wet.tokens, dry.tokens)
-        assert wet.features.shape == dry.features.shape
-        assert (wet.features - dry.features).abs().mean() > 0.1
+        assert torch.equal(one.tokens, other.tokens)
+        assert one.features.shape == other.features.shape
+        assert (one.features - other.features).abs().mean() > 0.1
+
+
+def test_rooms_and_codecs_leave_each_other_alone(config):
+    def copies(suffix, **shares):
+        store = feature_store(config.train, config.speeds, config.cache, **shares)
+        return [name for name in store.ids if name.endswith(suffix)]
+
+    both = {"rooms": 0.5, "codecs": 0.5}
+    assert copies(IN_ROOM, **both) == copies(IN_ROOM, rooms=0.5)
+    assert copies(CODED, **both) == copies(CODED, codecs=0.5)
+    assert copies(CODED, codecs=0.5) != copies(IN_ROOM, rooms=0.5)
 
 
 def lacking(count: int, manifest: Path, folder: Path) -> Path:
