@@ -105,7 +105,9 @@ class Fst:
         )
 
 
-def state_table(final: NDArray[np.float32], sources: Ints, arcs: Table) -> Table:
+def state_table(
+    final: NDArray[np.float32], sources: NDArray[np.integer[Any]], arcs: Table
+) -> Table:
     """Counts the arcs of each state."""
     table = np.zeros(len(final), STATE)
     table["final"] = final

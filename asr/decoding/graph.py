@@ -133,11 +133,13 @@ class PhoneGraph:
         """
         columns = _read(path, COLUMNS, progress)
         arcs = np.zeros(len(columns["cost"]), ARC)
-        arcs["ilabel"] = columns["ilabel"]
-        arcs["olabel"][np.cumsum(columns["word_at"])] = columns["word"]
-        arcs["weight"] = columns["cost"] * STEP
-        arcs["next"] = columns["next"] + np.arange(len(arcs))
-        count = columns["arcs"].astype(np.int64)
+        arcs["ilabel"] = columns.pop("ilabel")
+        arcs["olabel"][np.cumsum(columns.pop("word_at"))] = columns.pop("word")
+        arcs["weight"] = columns.pop("cost")
+        arcs["weight"] *= STEP
+        arcs["next"] = columns.pop("next")
+        arcs["next"] += np.arange(len(arcs), dtype=np.int32)
+        count = columns.pop("arcs")
         final = np.full(len(count), np.inf, np.float32)
         final[np.cumsum(columns["final"])] = columns["final_cost"] * STEP
         vocabulary = Vocabulary.read(columns["vocabulary"])
@@ -151,7 +153,7 @@ class PhoneGraph:
             or arcs["olabel"].max() > len(vocabulary)
         ):
             raise GraphError(f"{path} is damaged: its arcs lead nowhere; get the file again")
-        sources = np.repeat(np.arange(len(count)), count)
+        sources = np.repeat(np.arange(len(count), dtype=np.int32), count)
         fst = Fst(start, state_table(final, sources, arcs), arcs)
         return cls(vocabulary, fst, backed_off(fst))
 
@@ -186,16 +188,34 @@ class Graph:
         Raises:
             GraphError: it is too large, or a cost is.
         """
-        fst = _with_ends(graph)
-        if len(fst.arcs) + ROOM > MOST_ARCS:
-            most = MOST_ARCS - ROOM
-            raise GraphError(f"the graph has {len(fst.arcs)} arcs, at most {most} can be")
-        first = fst.states["first"]
-        ilabel, word, cost, after = (fst.arcs[name] for name in ARC.names or ())
-        arcs = pack(fst.sources, ilabel & END, word, cost, first[after])
-        nowhere = pack(np.zeros(1, int), BLANK, 0, 0.0, first[fst.start])
-        root = None if graph.root is None else 0
-        return cls(graph.vocabulary, root, np.append(arcs, nowhere), word.astype(np.uint32))
+        fst, root = graph.fst, graph.root or 0
+        number = np.arange(len(fst.states), dtype=np.int32)
+        number[[0, root]] = root, 0  # of each state, and the state of each number
+        final, count = fst.states["final"][number], fst.states["arcs"][number]
+        more = (np.isfinite(final) | (count == 0)).astype(np.int32)
+        more[0] = 2
+        size = len(fst.arcs) + int(more.sum())
+        if size + ROOM > MOST_ARCS:
+            raise GraphError(f"the graph has {size} arcs, at most {MOST_ARCS - ROOM} can be")
+        end = np.cumsum(more + count, dtype=np.int32)
+        first = end - (more + count).astype(np.int32)
+        moved = (first + more)[number] - fst.states["first"].astype(np.int32)
+        place = np.arange(len(fst.arcs), dtype=np.int32)
+        place += np.repeat(moved, fst.states["arcs"])
+        word = np.zeros(size, np.uint32)
+        word[place] = fst.arcs["olabel"]
+        arcs = np.zeros(size + 1, PACKED)
+        arcs["key"][place] = first[number][fst.arcs["next"]]
+        arcs["key"] <<= TOKEN_BITS
+        arcs["key"][place] |= fst.arcs["ilabel"].astype(np.uint32)
+        arcs["key"][:-1] |= (word > 0) * np.uint32(GIVES)
+        arcs["cost"][place] = to_steps(fst.arcs["weight"])
+        ends = first[more > 0]
+        arcs["key"][ends], arcs["cost"][ends] = END, to_steps(final[more > 0])
+        arcs["key"][1], arcs["cost"][1] = END, NEVER
+        arcs["key"][end - 1] |= np.uint32(LAST)
+        arcs[-1:] = pack(np.zeros(1, int), BLANK, 0, 0.0, first[number[fst.start]])
+        return cls(graph.vocabulary, None if graph.root is None else 0, arcs, word)
 
     @classmethod
     def load(cls, path: Path, progress: Progress | None = None) -> Graph:
@@ -415,26 +435,6 @@ def backed_off(fst: Fst) -> int:
         seen.add(state)
         state = int(fst.arcs["next"][fst.states["first"][state]])
     return state
-
-
-def _with_ends(graph: PhoneGraph) -> Fst:
-    """The same with an arc for the end of each state, its root as number 0, which has a second one.
-
-    The label of such an arc is below 0.
-    """
-    fst, root = graph.fst, graph.root or 0
-    number = np.arange(len(fst.states))
-    number[[0, root]] = root, 0
-    final, count = fst.states["final"], fst.states["arcs"]
-    ended = np.isfinite(final) | (count == 0) | (number == 0)
-    ends = np.append(np.flatnonzero(ended), root)
-    more = np.zeros(len(ends), ARC)
-    more["ilabel"], more["weight"] = -1 - (1 << TOKEN_BITS), final[ends]
-    more[-1]["ilabel"], more[-1]["weight"] = -1, np.inf
-    arcs = np.append(fst.arcs, more)
-    arcs["next"] = number[arcs["next"]]
-    sources = number[np.append(fst.sources, ends)]
-    return Fst.of(int(number[fst.start]), final[number], sources, arcs)
 
 
 def rounded(fst: Fst) -> Fst:
