@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_CHANNELS = 64
 SHORTFALL = 0.5
 """Seconds that a file may hold less than its header says."""
+WITHOUT_LENGTH = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "eac3"})
+"""Formats, as FFmpeg names them, whose files do not say how long they are: FFmpeg guesses."""
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +216,8 @@ def _frames(container: InputContainer, name: str) -> Iterator[tuple[Audio, int]]
         damage = damage or f"{error.strerror} at {seconds:.1f} s"
     if not seconds:
         raise AudioError(f"nothing could be decoded of {name}{damage and f': {damage}'}")
-    promised = _duration(container) or 0.0
+    guessed = container.format.name in WITHOUT_LENGTH
+    promised = 0.0 if guessed else _duration(container) or 0.0
     if not damage and promised > seconds + SHORTFALL:
         damage = f"it ends after {seconds:.1f} s, its header says {promised:.1f} s"
     if damage:

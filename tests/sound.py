@@ -30,9 +30,13 @@ def record(
     rate: int = 16_000,
     *,
     codec: str | None = None,
+    bits: int | None = None,
     video: bool = False,
 ) -> Path:
-    """Write [n] or [n, channels] as the suffix says, with a picture before it if asked."""
+    """Write [n] or [n, channels] as the suffix says, with a picture before it if asked.
+
+    `bits` are per second.
+    """
     channels = samples[:, None] if samples.ndim == 1 else samples
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels.shape[1]]
     with av.open(str(path), "w") as container:
@@ -40,6 +44,8 @@ def record(
             picture = container.add_stream("mpeg4", rate=10)
             picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
         audio = container.add_stream(codec or CODECS[path.suffix[1:]], rate=rate, layout=layout)
+        if bits:
+            audio.bit_rate = bits
         if video:
             black = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
             for packet in [*picture.encode(black), *picture.encode(None)]:

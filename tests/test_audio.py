@@ -140,6 +140,14 @@ def test_a_truncated_file_gives_what_it_has(tmp_path: Path, suffix: str) -> None
     assert frequency(samples) == pytest.approx(440, abs=2)
 
 
+def test_a_format_that_says_no_length_is_not_called_damaged(tmp_path: Path, caplog) -> None:
+    mode = {"codec": "libopencore_amrnb", "bits": 12_200}
+    path = record(tmp_path / "message.amr", tone(60, 8_000), 8_000, **mode)
+    with caplog.at_level(logging.WARNING):
+        assert len(whole(path)) / 16_000 == pytest.approx(60, abs=0.1)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])
 def test_a_truncated_file_is_told_of(tmp_path: Path, suffix: str, caplog) -> None:
     path = record(tmp_path / f"tone.{suffix}", tone(8, 48_000), 48_000)
