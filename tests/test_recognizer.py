@@ -224,8 +224,8 @@ def test_no_sample_is_left_undecoded(recognizer):
 
 def test_no_word_is_lost_after_an_endpoint(recognizer):
     """What was not understood may be taken for other words: others were said before."""
-    same, total = 0, 0
-    for utterance in utterances("dev", count=6, source="speechocean762"):
+    off, total = [], 0
+    for utterance in utterances("dev", count=24, source="speechocean762"):
         pause = np.zeros(2 * RATE, np.float32)
         twice = np.concatenate([utterance.samples, pause, utterance.samples])
         first, second = finals(events(recognizer.stream(), twice))
@@ -236,11 +236,10 @@ def test_no_word_is_lost_after_an_endpoint(recognizer):
         for block in heard.get_matching_blocks():
             for place in range(block.size):
                 one, other = first.words[block.a + place], second.words[block.b + place]
-                assert other.start - one.start == pytest.approx(apart, abs=2 * FRAME)
-                assert other.end - one.end == pytest.approx(apart, abs=2 * FRAME)
-            same += block.size
+                off.append([other.start - one.start - apart, other.end - one.end - apart])
         total += len(first.words)
-    assert same >= 0.6 * total
+    assert len(off) >= 0.75 * total
+    assert np.mean(np.abs(off) < 2 * FRAME) >= 0.98
 
 
 def test_after_a_flush_the_stream_goes_on_and_so_does_time(recognizer, speech, whole):
