@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from asr.training.augment import Augmentation, augment, noise_features
 from asr.training.batches import whole_batches
 from asr.training.config import TrainConfig
 from asr.training.features import CODED, IN_ROOM, OTHERS, feature_store
+from asr.training.parallel import Processes
 from asr.training.trainer import Trainer, spoken, training_store
 
 Change = Callable[[TrainConfig], TrainConfig]
@@ -85,13 +87,15 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = TrainConfig.load(arguments.recipe)
     names = arguments.only.split(",") if arguments.only else list(CHANGES)
-    rows = []
+    rows, processes = [], Processes()
+    whole = processes.first_alone(partial(hours, recipe))
     for name in names:
         folder = arguments.output / name.replace(" ", "-")
         changed = CHANGES[name](recipe)
-        trainer = Trainer(as_long(changed, hours(recipe) / hours(changed)), folder)
+        share = processes.first_alone(partial(hours, changed)) / whole
+        trainer = Trainer(as_long(changed, 1 / share), folder)
         trainer.run()
-        if trainer.processes.rank == 0:
+        if processes.rank == 0:
             model, _ = CtcModel.load(folder / "model-last.pt")
             rows.append((name, *errors(model, trainer)))
     if rows:

@@ -20,7 +20,7 @@ import asr
 from asr.evaluation.listening import hear
 from asr.evaluation.utterances import read_set
 from asr.nn.frontend import RATE
-from asr.training.codecs import MOBILE, TELEPHONE, Codec, coded
+from asr.training.codecs import TELEPHONE, Codec, coded
 from asr.training.rooms import in_room, responses
 
 Samples = NDArray[np.float32]
@@ -48,8 +48,8 @@ CHANNELS: dict[str, Channel] = {
     "Opus, 8 kbit/s": through(Codec("libopus", 48_000, "ogg", 8_000)),
     "MP3, 32 kbit/s": through(Codec("libmp3lame", 16_000, "mp3", 32_000)),
     "MP3, 16 kbit/s": through(Codec("libmp3lame", 16_000, "mp3", 16_000)),
-    "AMR, 12.2 kbit/s": through(MOBILE[-1]),
-    "AMR, 5.15 kbit/s": through(MOBILE[1]),
+    "AMR, 12.2 kbit/s": through(Codec("libopencore_amrnb", 8_000, "amr", 12_200)),
+    "AMR, 5.15 kbit/s": through(Codec("libopencore_amrnb", 8_000, "amr", 5_150)),
     "G.722, 16 kHz": through(Codec("g722", 16_000, "wav")),
     "G.711 (mu-law), 8 kHz": through(TELEPHONE),
     "rooms, up to 0.3 s": in_rooms(0.3),

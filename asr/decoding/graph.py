@@ -131,7 +131,7 @@ class PhoneGraph:
         Raises:
             GraphError: the file is damaged, or not a graph.
         """
-        columns = _read(path, COLUMNS, progress)
+        columns = _read(path, COLUMNS, progress)  # which are many, so none is kept for long
         arcs = np.zeros(len(columns["cost"]), ARC)
         arcs["ilabel"] = columns.pop("ilabel")
         arcs["olabel"][np.cumsum(columns.pop("word_at"))] = columns.pop("word")
@@ -197,15 +197,17 @@ class Graph:
         size = len(fst.arcs) + int(more.sum())
         if size + ROOM > MOST_ARCS:
             raise GraphError(f"the graph has {size} arcs, at most {MOST_ARCS - ROOM} can be")
-        end = np.cumsum(more + count, dtype=np.int32)
-        first = end - (more + count).astype(np.int32)
-        moved = (first + more)[number] - fst.states["first"].astype(np.int32)
+        total = (more + count).astype(np.int32)
+        end = np.cumsum(total, dtype=np.int32)
+        first = end - total
+        begin = first[number]
+        moved = begin + more[number] - fst.states["first"].astype(np.int32)
         place = np.arange(len(fst.arcs), dtype=np.int32)
         place += np.repeat(moved, fst.states["arcs"])
         word = np.zeros(size, np.uint32)
         word[place] = fst.arcs["olabel"]
         arcs = np.zeros(size + 1, PACKED)
-        arcs["key"][place] = first[number][fst.arcs["next"]]
+        arcs["key"][place] = begin[fst.arcs["next"]]
         arcs["key"] <<= TOKEN_BITS
         arcs["key"][place] |= fst.arcs["ilabel"].astype(np.uint32)
         arcs["key"][:-1] |= (word > 0) * np.uint32(GIVES)
@@ -214,7 +216,7 @@ class Graph:
         arcs["key"][ends], arcs["cost"][ends] = END, to_steps(final[more > 0])
         arcs["key"][1], arcs["cost"][1] = END, NEVER
         arcs["key"][end - 1] |= np.uint32(LAST)
-        arcs[-1:] = pack(np.zeros(1, int), BLANK, 0, 0.0, first[number[fst.start]])
+        arcs[-1:] = pack(np.zeros(1, int), BLANK, 0, 0.0, begin[fst.start])
         return cls(graph.vocabulary, None if graph.root is None else 0, arcs, word)
 
     @classmethod
