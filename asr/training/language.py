@@ -17,6 +17,7 @@ from asr.decoding.language import UNKNOWN
 from asr.errors import TrainingError
 from asr.nn import checkpoint
 from asr.nn.language import LanguageModel
+from asr.training.optimisers import Optimisers, make_muon, schedule
 from asr.training.parallel import Processes
 from asr.training.sentences import LanguageTraining, Mixture, Sentences, padded
 
@@ -38,7 +39,7 @@ class LanguageTrainer:
         with torch.no_grad():
             self.model.bias.copy_(frequency.log())
         self.model.to(self.processes.device)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98))
+        self.optimisers = self._optimisers()
         order = frequency.argsort(descending=True)
         self.frequent, self.rare = order[: config.samples], order[config.samples :]
         self.chance = frequency[self.rare] / frequency[self.rare].sum()
@@ -46,6 +47,18 @@ class LanguageTrainer:
         self.saved = time.monotonic()
         if (folder / "latest.pt").exists():
             self._resume()
+
+    def _optimisers(self) -> Optimisers:
+        """Muon for the matrices of the GRU if it has a rate, Adam for the rest."""
+        config = self.config
+        inside = [p for p in self.model.cell.parameters() if p.ndim == 2 and config.muon_rate]
+        known = set(map(id, inside))
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        adam = torch.optim.Adam(rest, lr=config.learning_rate, betas=(0.9, 0.98))
+        if not inside:
+            return Optimisers([adam])
+        muon = make_muon(inside, config.shape.hidden, config.muon_rate, decay=0.0)
+        return Optimisers([adam, muon])
 
     def run(self) -> None:
         """Learn from as many words as the configuration says."""
@@ -58,31 +71,29 @@ class LanguageTrainer:
                 print(f"{self.step}/{self.total} loss {loss:.3f} {speed:.0f} words/s", flush=True)
             if first and self.step % 1000 == 0 and self.step < self.total:
                 print(self._evaluate(), flush=True)
-            if first and time.monotonic() - self.saved > 60 * self.config.checkpoint_minutes:
+            waited = time.monotonic() - self.saved
+            if self.processes.agree(waited >= 60 * self.config.checkpoint_minutes):
                 self._save()
+        self._save()
         if first:
-            self._save()
             print(self._evaluate(), flush=True)
             self.model.save(self.folder / "model.pt", training=self._facts())
 
     def _update(self, words: Tensor) -> float:
         """One step; returns the loss in nats per word."""
-        rate = self._rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         words = words.to(self.processes.device)
         count = self.processes.sum((words[:, 1:] >= 0).sum().float())
         with torch.autocast(words.device.type, torch.bfloat16):
             nll, log_sum = self._sampled(words)
         loss = (nll + self.config.sum_weight * log_sum.square()).sum() / count
-        self.optimiser.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         self.processes.sum_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         value = float(self.processes.sum(nll.detach().sum() / count))
         if not math.isfinite(value):
             raise TrainingError(f"the loss is {value} at step {self.step}; lower learning_rate")
-        self.optimiser.step()
+        self.optimisers.step(schedule(self.step, self.config.warmup_steps, self.total))
         self.step += 1
         return value
 
@@ -116,11 +127,6 @@ class LanguageTrainer:
             self.chance, self.config.samples, replacement=True, generator=chance
         )
 
-    def _rate(self) -> float:
-        done = min(1.0, self.step / self.total)
-        rise = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return self.config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-
     @torch.inference_mode()
     def _evaluate(self) -> str:
         """Perplexity on each text of dev without unknown words, and the same by scores alone."""
@@ -149,14 +155,17 @@ class LanguageTrainer:
 
     def _save(self) -> None:
         """Write `latest.pt`, whole or not at all."""
+        self.optimisers.gather()
+        self.saved = time.monotonic()
+        if self.processes.rank > 0:
+            return
         content = {
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": self.optimisers.state(),
             "step": self.step,
             "config": self._facts(),
         }
         checkpoint.write(self.folder / "latest.pt", content)
-        self.saved = time.monotonic()
 
     def _resume(self) -> None:
         path = self.folder / "latest.pt"
@@ -167,5 +176,5 @@ class LanguageTrainer:
                 "delete it"
             )
         self.model.load_state_dict(content["model"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        self.optimisers.load(content["optimisers"])
         self.step = content["step"]

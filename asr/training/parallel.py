@@ -59,6 +59,11 @@ class Processes:
             dist.all_gather_object(values, value)
         return values
 
+    def agree(self, decision: bool) -> bool:
+        """What the first process has decided."""
+        said = torch.tensor(float(decision and self.rank == 0), device=self.device)
+        return bool(self.sum(said))
+
     def first_alone(self, work: Callable[[], T]) -> T:
         """Run something in the first process, and in the others when it is done."""
         if self.rank > 0:

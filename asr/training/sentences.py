@@ -42,6 +42,7 @@ class LanguageTraining:
         samples: words that the target is held against: so many of the most frequent ones, which are
             always taken, and as many others by chance.
         learning_rate: the highest; it falls as a cosine.
+        muon_rate: of Muon for the matrices of the GRU; 0 leaves them to Adam as well.
         warmup_steps: until it is reached.
         sum_weight: of the square of the logarithm that the scores' sum shall have as zero.
         clip_norm: largest norm of the gradient.
@@ -57,6 +58,7 @@ class LanguageTraining:
     batch_words: int = 16_000
     samples: int = 1024
     learning_rate: float = 0.003
+    muon_rate: float = 0.0
     warmup_steps: int = 100
     sum_weight: float = 0.1
     clip_norm: float = 1.0

@@ -32,7 +32,7 @@ from asr.training.batches import Batch, ahead, batches_per_epoch, epoch_batches,
 from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
 from asr.training.features import FeatureStore, feature_store
-from asr.training.optimisers import gather_state, make_optimisers
+from asr.training.optimisers import Optimisers, schedule
 from asr.training.parallel import Processes
 
 
@@ -80,7 +80,7 @@ class Trainer:
             self.model = adapted(Source.open(config.start).model, config.encoder).to(self.device)
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimisers = make_optimisers(self.model, config)
+        self.optimisers = Optimisers.of(self.model, config)
         self.step = self.epoch = self.batch = 0
         self.best = math.inf
         self.total = config.epochs * batches_per_epoch(self.store, config)
@@ -130,15 +130,13 @@ class Trainer:
         )
 
     def _log(self, **values: float) -> None:
-        rate = self.config.learning_rate * self._schedule()
+        rate = self.config.learning_rate * self._share()
         for name, value in {**values, "learning_rate": rate}.items():
             self.writer.add_scalar(f"train/{name}", value, self.step)
 
     def _checkpoint_due(self) -> bool:
-        """Whether the time has come; all processes hear the same."""
-        waited = time.monotonic() - self.saved >= 60 * self.config.checkpoint_minutes
-        due = torch.tensor(float(waited and self.processes.rank == 0), device=self.device)
-        return bool(self.processes.sum(due))
+        waited = time.monotonic() - self.saved
+        return self.processes.agree(waited >= 60 * self.config.checkpoint_minutes)
 
     def _update(self, batch: Batch) -> tuple[float, float]:
         """One step; returns the loss in nats per phone, and the norm of its gradient."""
@@ -158,10 +156,7 @@ class Trainer:
                 f"{self.epoch + 1}, batch {self.batch + 1}); lower learning_rate or clip_norm, and "
                 f"start again in another folder"
             )
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = optimiser.defaults["lr"] * self._schedule()
-            optimiser.step()
+        self.optimisers.step(self._share())
         self.step, self.batch = self.step + 1, self.batch + 1
         self._track_average()
         return value, norm
@@ -205,13 +200,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             return model.whole(features.to(self.device), self.config.truncate_frames)
 
-    def _schedule(self) -> float:
-        """Share of the highest rates: a linear rise, then a cosine down to zero."""
-        warmup = self.config.warmup_steps
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        done = (self.step - warmup) / max(1, self.total - warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    def _share(self) -> float:
+        """Of the highest rates, at this step."""
+        return schedule(self.step, self.config.warmup_steps, self.total)
 
     @torch.no_grad()
     def _track_average(self) -> None:
@@ -251,15 +242,14 @@ class Trainer:
     def save(self) -> None:
         """Write `latest.pt`, whole or not at all."""
         random = self.processes.gather(torch.get_rng_state())
-        for optimiser in self.optimisers:
-            gather_state(optimiser)
+        self.optimisers.gather()
         self.saved = time.monotonic()
         if self.processes.rank > 0:
             return
         content = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "optimisers": self.optimisers.state(),
             "place": [self.step, self.epoch, self.batch],
             "best": self.best,
             "random": random,
@@ -277,8 +267,7 @@ class Trainer:
             )
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["average"])
-        for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+        self.optimisers.load(content["optimisers"])
         self.step, self.epoch, self.batch = content["place"]
         self.best = content["best"]
         random = content["random"]

@@ -2,6 +2,7 @@
 
 import math
 import re
+import subprocess
 
 import pytest
 import torch
@@ -46,8 +47,9 @@ def test_its_scores_sum_up_to_one(tmp_path, graph):
     assert total.abs().mean() < 0.1
 
 
-def test_an_interrupted_run_goes_on_exactly(tmp_path, graph, monkeypatch):
-    path = configuration(tmp_path, graph, words=8000, checkpoint_minutes=0)
+@pytest.mark.parametrize("muon_rate", [0.0, 0.02])
+def test_an_interrupted_run_goes_on_exactly(tmp_path, graph, monkeypatch, muon_rate):
+    path = configuration(tmp_path, graph, words=8000, checkpoint_minutes=0, muon_rate=muon_rate)
     whole = LanguageTrainer(LanguageTraining.load(path), tmp_path / "whole")
     whole.run()
     first = LanguageTrainer(LanguageTraining.load(path), tmp_path / "parts")
@@ -67,6 +69,25 @@ def test_an_interrupted_run_goes_on_exactly(tmp_path, graph, monkeypatch):
     ends = [LanguageModel.load(tmp_path / name / "model.pt")[0] for name in ("whole", "parts")]
     for a, b in zip(ends[0].parameters(), ends[1].parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("muon_rate", [0.0, 0.02])
+def test_two_processes_train_as_one(tmp_path, graph, muon_rate):
+    """Through torchrun and gloo, and their state is whole in the checkpoint."""
+    path = configuration(
+        tmp_path, graph, words=3000, samples=1000, muon_rate=muon_rate, checkpoint_minutes=0
+    )
+    start = LanguageTrainer(LanguageTraining.load(path), tmp_path / "one")
+    before = start.model.cell.weight_hh_l0.detach().clone()
+    start.run()
+    command = ["torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "asr", "lm"]
+    subprocess.run([*command, "train", path, "-o", tmp_path / "two"], check=True, timeout=300)
+    one, two = (torch.load(tmp_path / name / "latest.pt") for name in ("one", "two"))
+    assert one["step"] == two["step"] > 10
+    assert len(one["optimisers"]) == len(two["optimisers"]) == 1 + (muon_rate > 0)
+    moved = (one["model"]["cell.weight_hh_l0"] - before).norm()
+    apart = one["model"]["cell.weight_hh_l0"] - two["model"]["cell.weight_hh_l0"]
+    assert apart.norm() < 0.3 * moved  # products in bfloat16, and Muon makes small things large
 
 
 def test_another_configuration_is_refused(tmp_path, graph):

@@ -8,7 +8,7 @@ import torch
 from asr.nn.encoder import EncoderConfig
 from asr.nn.model import CtcModel
 from asr.training.config import TrainConfig
-from asr.training.optimisers import make_muon, make_optimisers
+from asr.training.optimisers import Optimisers, make_muon, schedule
 
 
 def moved(gradient: torch.Tensor) -> torch.Tensor:
@@ -37,11 +37,18 @@ def test_steps_of_gates_are_orthogonal_and_their_own(shape):
 def test_each_weight_has_one_optimiser():
     model = CtcModel(EncoderConfig(hidden=24, layers=2, channels=16))
     config = TrainConfig(Path(), Path(), Path(), encoder=model.encoder.config, muon_rate=0.02)
-    adamw, muon = make_optimisers(model, config)
+    adamw, muon = Optimisers.of(model, config).each
     cells = {p.data_ptr() for p in model.encoder.cells.parameters() if p.ndim == 2}
     begins = {p.data_ptr() for p in muon.param_groups[0]["params"]}
     plain = {p.data_ptr() for group in adamw.param_groups for p in group["params"]}
     assert cells < begins and not begins & plain
     counted = [p.numel() for o in (adamw, muon) for g in o.param_groups for p in g["params"]]
     assert sum(counted) == sum(p.numel() for p in model.parameters())
-    assert len(make_optimisers(model, TrainConfig(Path(), Path(), Path()))) == 1
+    assert len(Optimisers.of(model, TrainConfig(Path(), Path(), Path())).each) == 1
+
+
+def test_the_rate_rises_and_falls():
+    shares = [schedule(step, warmup=10, total=110) for step in range(111)]
+    assert shares[0] == pytest.approx(0.1) and max(shares) == shares[9] == shares[10] == 1
+    assert shares[60] == pytest.approx(0.5) and shares[110] == 0
+    assert shares[10:] == sorted(shares[10:], reverse=True)
