@@ -70,6 +70,11 @@ class GraphBuilder:
         """Permute axes."""
         return self.add("Transpose", [x], output, perm=list(axes))
 
+    def reshape(self, x: str, shape: Sequence[int], output: str) -> str:
+        """Another shape; 0 keeps the size of that axis, -1 stands for what is left."""
+        sizes = self.weight(f"shape.{'.'.join(map(str, shape))}", list(shape))
+        return self.add("Reshape", [x, sizes], output)
+
     def divided(self, x: str, sizes: Sequence[int]) -> list[str]:
         """Parts of the last axis, of these sizes."""
         if len(sizes) == 1:

@@ -1,5 +1,6 @@
 """One step of each recurrent cell over streams [N, H], its matrix products in 8-bit integers.
 
+Where units stand in groups there is an axis more: streams [N, groups, H], weights [groups, ...].
 `asr.nn.cells` has the equations. Rows of the weights are PyTorch's gates: r z n; i f g o.
 """
 
@@ -22,8 +23,8 @@ class Step:
     Attributes:
         graph: the body of a Scan.
         name: of the layer.
-        U: [gates H, H].
-        c: [gates H].
+        U: [gates H, H], or of each group.
+        c: [gates H], likewise.
     """
 
     graph: Int8Layers
@@ -37,12 +38,18 @@ class Step:
 
     def gates(self, x: str, *counts: int) -> list[str]:
         """The last axis in parts of so many gates."""
-        return self.graph.divided(x, [count * self.U.shape[1] for count in counts])
+        return self.graph.divided(x, [count * self.size for count in counts])
+
+    @property
+    def size(self) -> int:
+        """H."""
+        return self.U.shape[-1]
 
     def product(self, h: str, to: str, rows: slice = slice(None)) -> str:
         """`U h + c` for some rows of U."""
-        weights = self.U[rows], f"{self.name}.{to}.U", f"{self.name}.{to}", self.c[rows]
-        return self.graph.product(self.graph.in_8_bits(h), *weights)
+        U, c = self.U[..., rows, :], self.c[..., rows]
+        names = f"{self.name}.{to}.U", f"{self.name}.{to}"
+        return self.graph.product(self.graph.in_8_bits(h), U, *names, c)
 
     def mixed(self, h: str, z: str, n: str) -> str:
         """`(1 - z) n + z h`, the next state of a GRU."""
@@ -63,12 +70,11 @@ def gru(step: Step, gates: str, candidate: str, h: str) -> list[str]:
 
 def gru_reset_before(step: Step, gates: str, candidate: str, h: str) -> list[str]:
     """Reset before the product (Cho et al. 2014)."""
-    size = step.U.shape[1]
-    of_gates = step.product(h, "gates.product", slice(2 * size))
+    of_gates = step.product(h, "gates.product", slice(2 * step.size))
     rz = step.op("Sigmoid", step.op("Add", gates, of_gates, to="gates.sum"), to="gates")
     r, z = step.gates(rz, 1, 1)
     reset = step.op("Mul", r, h, to="reset")
-    of_candidate = step.product(reset, "candidate.product", slice(2 * size, None))
+    of_candidate = step.product(reset, "candidate.product", slice(2 * step.size, None))
     total = step.op("Add", candidate, of_candidate, to="candidate.sum")
     return [step.mixed(h, z, step.op("Tanh", total, to="candidate"))]
 

@@ -59,6 +59,7 @@ def encode(graph: Layers, features: str, model: CtcModel, head: str) -> str:
     """
     encoder = model.encoder
     config = encoder.config
+    graph.groups = config.groups
     x = graph.convolve(features, encoder.conv1, "conv1")
     x = graph.subsample(x, encoder.conv2, "conv2")
     layers = [f"layer{i}" for i in range(config.layers)]

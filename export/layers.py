@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from onnx import TensorProto
 
+from asr.nn.cells import GroupedCell
 from asr.nn.frontend import HOP, TAIL
 
 from .builder import MICROSOFT, TO_THE_END, GraphBuilder
@@ -18,6 +20,8 @@ from .cells import STEPS, Step
 from .quantise import ACTIVATION_STEP, ZERO, quantise_8_bit, quantise_16_bit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -33,7 +37,21 @@ SILENT = 1e-10
 
 
 class Layers(GraphBuilder):
-    """The layers in 32-bit floats; a recurrent layer is one node."""
+    """The layers in 32-bit floats; a recurrent layer is one node for each group of its units.
+
+    Attributes:
+        groups: into which channels and units are divided.
+    """
+
+    groups = 1
+
+    def in_groups(self, x: str, output: str) -> str:
+        """[T, N, C] as [T, N, groups, C / groups], if there are several."""
+        return x if self.groups == 1 else self.reshape(x, (0, 0, self.groups, -1), output)
+
+    def together(self, x: str, output: str) -> str:
+        """The reverse of `in_groups`."""
+        return x if self.groups == 1 else self.reshape(x, (0, 0, -1), output)
 
     def stored(self, name: str, value: Tensor) -> str:
         """Weights that are computed with in 32-bit floats."""
@@ -71,7 +89,13 @@ class Layers(GraphBuilder):
         self.part(whole, 2, f"next_{name}", begin=conv.stride[0] - conv.kernel_size[0])
         weight = self.stored(f"{name}.weight", conv.weight)
         bias = self.weight(f"{name}.bias", conv.get_parameter("bias"))
-        y = self.add("Conv", [whole, weight, bias], f"{name}.sum", strides=list(conv.stride))
+        y = self.add(
+            "Conv",
+            [whole, weight, bias],
+            f"{name}.sum",
+            strides=list(conv.stride),
+            group=conv.groups,
+        )
         return self.add("Relu", [y], f"{name}.output")
 
     def subsample(self, x: str, conv: nn.Conv1d, name: str) -> str:
@@ -98,11 +122,19 @@ class Layers(GraphBuilder):
         return total
 
     def layer_norm(self, x: str, norm: nn.Module, name: str) -> str:
-        """Layer norm over the last axis."""
-        parts = [self.weight(f"{name}.{p}", norm.get_parameter(p)) for p in ("weight", "bias")]
-        return self.add(
-            "LayerNormalization", [x, *parts], f"{name}.output", epsilon=LAYER_NORM_EPSILON
-        )
+        """Layer norm over the last axis, group by group."""
+        weight, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
+        if self.groups == 1:
+            parts = [self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)]
+            return self.add(
+                "LayerNormalization", [x, *parts], f"{name}.output", epsilon=LAYER_NORM_EPSILON
+            )
+        x = self.in_groups(x, f"{name}.groups")
+        ones = self.weight(f"{name}.ones", np.ones(len(weight) // self.groups))
+        x = self.add("LayerNormalization", [x, ones], f"{name}.normed", epsilon=LAYER_NORM_EPSILON)
+        x = self.together(x, f"{name}.together")
+        x = self.add("Mul", [x, self.weight(f"{name}.weight", weight)], f"{name}.weighted")
+        return self.add("Add", [x, self.weight(f"{name}.bias", bias)], f"{name}.output")
 
     def recurrent(
         self, x: str, y: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
@@ -120,6 +152,29 @@ class Layers(GraphBuilder):
         Returns:
             the sum, and the next states.
         """
+        if not isinstance(cell, GroupedCell):
+            y, *ends = self._cell(y, cell, kind, name, states)
+            return self.add("Add", [x, y], f"{name}.residual"), ends
+        names = [f"{name}.{k}" for k in range(self.groups)]
+        inputs = self.node("Split", [y], [f"{one}.input" for one in names], axis=-1)
+        begins = [
+            self.node("Split", [tensor], [f"{one}.{state}.begin" for one in names], axis=-1)
+            for state, tensor in states.items()
+        ]
+        parts = [
+            self._cell(part, one, kind, of, dict(zip(states, begin, strict=True)))
+            for part, one, of, *begin in zip(inputs, cell, names, *begins, strict=True)
+        ]
+        y, *ends = (
+            self.add("Concat", each, f"{name}.{of}", axis=-1)
+            for of, *each in zip(("output", *states), *parts, strict=True)
+        )
+        return self.add("Add", [x, y], f"{name}.residual"), ends
+
+    def _cell(
+        self, x: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
+    ) -> list[str]:
+        """What a cell gives for [T, N, H], and its next states."""
 
         def gates(parameter: str) -> NDArray[np.float32]:
             rows = cell.get_parameter(f"{parameter}_l0").detach().cpu().numpy()
@@ -127,7 +182,7 @@ class Layers(GraphBuilder):
 
         bias = np.concatenate([gates("bias_ih"), gates("bias_hh")])
         inputs = [
-            y,
+            x,
             self.weight(f"{name}.W", gates("weight_ih")[None]),
             self.weight(f"{name}.R", gates("weight_hh")[None]),
             self.weight(f"{name}.B", bias[None]),
@@ -140,8 +195,7 @@ class Layers(GraphBuilder):
         outputs = [f"{name}.all", *(f"{name}.{state}" for state in states)]
         every, *ends = self.node(OPERATORS[kind], inputs, outputs, **attributes)
         axis = self.weight("direction.axis", [1])
-        outputs_only = self.add("Squeeze", [every, axis], f"{name}.output")
-        return self.add("Add", [x, outputs_only], f"{name}.residual"), ends
+        return [self.add("Squeeze", [every, axis], f"{name}.output"), *ends]
 
     def head(self, x: str, linear: nn.Module) -> str:
         """`log_probs` [N, T, V] of frames [T, N, H]."""
@@ -190,19 +244,42 @@ class Int8Layers(Layers):
     ) -> str:
         """The product of `in_8_bits` activations and the transpose of a weight matrix.
 
-        All its columns have one scale: onnxruntime is a third slower with a scale for each.
+        All its columns have one scale: onnxruntime is a third slower with a scale for each. Groups
+        have a matrix each, weight [groups, N, K] and activations [..., groups, K].
         """
-        integers, scale = quantise_8_bit(weight.detach().cpu().numpy().T, columns=False)
-        return self._product(x, integers, self.weight(f"{name}.scale", scale), name, output, bias)
+        factors = []
+        for one, matrix in _matrices(name, weight):
+            integers, scale = quantise_8_bit(matrix, columns=False)
+            factors.append((one, integers, self.weight(f"{one}.scale", scale)))
+        return self._products(x, factors, output, bias)
+
+    def _products(
+        self,
+        x: str,
+        factors: list[tuple[str, NDArray[np.int8], str]],
+        output: str,
+        bias: Tensor | None = None,
+    ) -> str:
+        """With each matrix, of which there are its name, its integers and their scale."""
+        if len(factors) == 1:
+            return self._product(x, *factors[0], output, bias)
+        names = [f"{output}.group{k}" for k in range(len(factors))]
+        parts = self.node("Split", [x], [f"{name}.input" for name in names], axis=-2)
+        biases = [None] * len(factors) if bias is None else list(bias)
+        products = [
+            self._product(part, *factor, name, one)
+            for part, factor, name, one in zip(parts, factors, names, biases, strict=True)
+        ]
+        return self.add("Concat", products, output, axis=-2)
 
     def _product(
         self,
         x: str,
+        name: str,
         integers: NDArray[np.int8],
         scale: str,
-        name: str,
         output: str,
-        bias: Tensor | None = None,
+        bias: Tensor | None,
     ) -> str:
         inputs = [
             x,
@@ -217,14 +294,19 @@ class Int8Layers(Layers):
         return self.add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
 
     def linear(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
-        """`x W' + b` for frames of any size."""
+        """`x W' + b` for frames of any size, in groups as `product` has them."""
         size = self.add("ReduceMax", [self.add("Abs", [x], f"{x}.abs")], f"{x}.max", axes=[-1])
         size = self.add("Add", [size, self.weight("silent", SILENT)], f"{x}.size")
         unit = self.add("Div", [x, size], f"{x}.unit")
-        integers, scales = quantise_8_bit(weight.detach().cpu().numpy().T)
         one = self.weight("weight.step", 1.0)
-        y = self._product(self.in_8_bits(unit), integers, one, name, f"{name}.of_unit")
-        y = self.add("Mul", [y, self.weight(f"{name}.scale", scales)], f"{name}.scaled")
+        factors, scales = [], []
+        for of, matrix in _matrices(name, weight):
+            integers, scale = quantise_8_bit(matrix)
+            factors.append((of, integers, one))
+            scales.append(scale)
+        y = self._products(self.in_8_bits(unit), factors, f"{name}.of_unit")
+        scale = np.stack(scales).reshape(bias.shape)
+        y = self.add("Mul", [y, self.weight(f"{name}.scale", scale)], f"{name}.scaled")
         y = self.add("Mul", [y, size], f"{name}.product")
         return self.add("Add", [y, self.weight(f"{name}.bias", bias)], f"{name}.linear")
 
@@ -233,28 +315,36 @@ class Int8Layers(Layers):
         whole = self.add("Concat", [name, x], f"{name}.input", axis=2)
         self.part(whole, 2, f"next_{name}", begin=-1)
         whole = self.transpose(whole, (2, 0, 1), f"{name}.frames")
+        whole = self.in_groups(whole, f"{name}.groups")
         bounds = (0, -1), (1, TO_THE_END), (2, TO_THE_END)
         taps = [self.part(whole, 0, f"{name}.tap{b}", b, e, step=2) for b, e in bounds]
         x = self.add("Concat", taps, f"{name}.taps", axis=-1)
-        weight = conv.weight.permute(0, 2, 1).flatten(1)
-        y = self.linear(x, weight, conv.get_parameter("bias"), name)
+        weight, bias = conv.weight.permute(0, 2, 1).flatten(1), conv.get_parameter("bias")
+        if self.groups > 1:
+            weight, bias = (part.unflatten(0, (self.groups, -1)) for part in (weight, bias))
+        y = self.together(self.linear(x, weight, bias, name), f"{name}.together")
         return self.add("Relu", [y], f"{name}.output")
 
     def recurrent(
         self, x: str, y: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
     ) -> tuple[str, list[str]]:
         """A Scan over the frames."""
+        cells = cell if isinstance(cell, GroupedCell) else [cell]
         W, U, b, c = (
-            cell.get_parameter(f"{parameter}_l0")
+            torch.stack([one.get_parameter(f"{parameter}_l0") for one in cells])
             for parameter in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
+        size = U.shape[-1]
+        if len(cells) == 1:
+            W, U, b, c = W[0], U[0], b[0], c[0]
+        x, y = self.in_groups(x, f"{name}.x.groups"), self.in_groups(y, f"{name}.y.groups")
         a = self.linear(y, W, b, f"{name}.W")
         gates, write = STEPS[kind]
-        parts = self.divided(a, [count * U.shape[1] for count in gates])
+        parts = self.divided(a, [count * size for count in gates])
         inputs = {f"{part}.step": part for part in parts}
-        axis = self.weight("state.axis", [0])
+        of_streams = (-1, *([self.groups] if self.groups > 1 else []), size)
         begin = {
-            f"{name}.{state}.step": self.add("Squeeze", [tensor, axis], f"{name}.{state}.begin")
+            f"{name}.{state}.step": self.reshape(tensor, of_streams, f"{name}.{state}.begin")
             for state, tensor in states.items()
         }
         body = self.body()
@@ -262,7 +352,16 @@ class Int8Layers(Layers):
         total = body.add("Add", [f"{name}.x", after[0]], f"{name}.residual.step")
         ends, x = self.scan(body, begin, {f"{name}.x": x, **inputs}, after, total)
         ends = [
-            self.add("Unsqueeze", [end, axis], f"{name}.{state}")
+            self.reshape(end, (1, -1, len(cells) * size), f"{name}.{state}")
             for end, state in zip(ends, states, strict=True)
         ]
-        return x, ends
+        return self.together(x, f"{name}.residual"), ends
+
+
+def _matrices(name: str, weight: Tensor) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The transpose of a weight matrix, or of that of each group, and its name."""
+    arrays = weight.detach().cpu().numpy()
+    if arrays.ndim == 2:
+        yield name, arrays.T
+    else:
+        yield from ((f"{name}.{k}", matrix.T) for k, matrix in enumerate(arrays))

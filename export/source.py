@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from asr.bundle import Bundle
 from asr.decoding.lexicon import TOKENS
 from asr.errors import ExportError
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import HEAD, CtcModel
+from asr.nn.model import HEAD, CtcModel, joined
 
 from .half import unpacked
 from .layers import GATES, OPERATORS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -74,6 +75,23 @@ class Source:
             card if card.is_file() else None,
         )
 
+    @classmethod
+    def joined(cls, paths: Sequence[Path]) -> Source:
+        """Read several, and make one model of them; see `asr.nn.model.joined`.
+
+        What belongs to it is what belongs to the first, but for the priors, which are the means.
+
+        Raises:
+            TrainingError: when they do not fit one another.
+        """
+        sources = [cls.open(path) for path in paths]
+        priors = np.array([source.priors for source in sources if source.priors])
+        return replace(
+            sources[0],
+            model=joined([source.model for source in sources]),
+            priors=tuple(priors.mean(axis=0).tolist()) if len(priors) == len(sources) else (),
+        )
+
 
 def _restored(bundle: Bundle) -> CtcModel:
     """The model in torch, from the weights in `model.onnx`."""
@@ -98,10 +116,13 @@ def _config(graph: onnx.GraphProto, weights: Weights, lookahead: int) -> Encoder
     name = {"LSTM": "lstm", "RNN": "rnn", "GRU": "gru"}[cells[0].op_type]
     if name == "gru" and not attributes["linear_before_reset"]:
         name = "gru_reset_before"
+    hidden = len(weights["conv2.weight"])
+    groups = hidden // attributes["hidden_size"]
     return EncoderConfig(
         cell=name,
-        hidden=attributes["hidden_size"],
-        layers=len(cells),
+        hidden=hidden,
+        layers=len(cells) // groups,
+        groups=groups,
         channels=len(weights["conv1.weight"]),
         lookahead=lookahead,
         heads={HEAD: weights["head.weight"].shape[1]},
@@ -125,10 +146,13 @@ def _parameters(model: CtcModel, weights: Weights) -> Weights:
     for i in range(config.layers):
         for part in ("weight", "bias"):
             found[f"encoder.norms.{i}.{part}"] = weights[f"layer{i}.norm.{part}"]
-        biases = np.split(weights[f"layer{i}.B"][0], 2)
-        rows = (weights[f"layer{i}.W"][0], weights[f"layer{i}.R"][0], *biases)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        for name, value in zip(names, rows, strict=True):
-            gates = np.split(value, len(order))
-            found[f"encoder.cells.{i}.{name}_l0"] = np.concatenate([gates[k] for k in order])
+        for of in [""] if config.groups == 1 else [f".{k}" for k in range(config.groups)]:
+            layer = f"layer{i}{of}"
+            biases = np.split(weights[f"{layer}.B"][0], 2)
+            rows = (weights[f"{layer}.W"][0], weights[f"{layer}.R"][0], *biases)
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            for name, value in zip(names, rows, strict=True):
+                gates = np.split(value, len(order))
+                parameter = f"encoder.cells.{i}{of}.{name}_l0"
+                found[parameter] = np.concatenate([gates[k] for k in order])
     return found

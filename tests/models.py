@@ -7,7 +7,7 @@ import torch
 from asr.decoding.lexicon import TOKENS
 from asr.export.folder import export
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import CtcModel
+from asr.nn.model import CtcModel, joined
 
 
 def tiny(cell: str = "gru", lookahead: int = 2, seed: int = 0) -> CtcModel:
@@ -27,6 +27,11 @@ def tiny(cell: str = "gru", lookahead: int = 2, seed: int = 0) -> CtcModel:
     if lookahead:
         torch.nn.init.normal_(model.encoder.lookahead.weight, std=0.3)
     return model.eval()
+
+
+def pair(cell: str = "gru", lookahead: int = 2) -> CtcModel:
+    """Two of them joined."""
+    return joined([tiny(cell, lookahead, seed) for seed in range(2)])
 
 
 def export_tiny(folder: Path, model: CtcModel | None = None, **facts) -> Path:

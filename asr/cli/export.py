@@ -25,8 +25,13 @@ class Runtime(str, Enum):
 
 
 def export(
-    source: Annotated[
-        Path, typer.Argument(help="model.pt of a training run, or a model folder.", exists=True)
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="model.pt of a training run, or a model folder. Several of one recipe with "
+            "different seeds become one model, which is more often right than any of them.",
+            exists=True,
+        ),
     ],
     target: Annotated[Path, typer.Argument(help="The folder to write, such as models/en-small.")],
     to: Annotated[
@@ -112,7 +117,7 @@ def export(
 ) -> None:
     """Write a model folder, after a check that it computes what the checkpoint does.
 
-    What is not given is taken from the model folder, where the source is one.
+    What is not given is taken from the model folder, where the first source is one.
     """
     given = {
         "version": version,
@@ -126,15 +131,17 @@ def export(
     if to is Runtime.WEB:
         if any((*files, half, *search.values(), *given.values())) or not int8:
             raise UsageError("--to web takes a model folder as it is; export that first")
-        _to_web(source, target, onnxruntime_web)
+        if len(sources) > 1:
+            raise UsageError("--to web takes one model folder; join the models first")
+        _to_web(sources[0], target, onnxruntime_web)
         return
     if onnxruntime_web:
         raise UsageError("--onnxruntime-web goes with --to web")
     from asr.export.source import Source
 
-    opened = Source.open(source)
+    opened = Source.joined(sources)
     facts = {**DEFAULTS, **opened.facts, **{name: v for name, v in given.items() if v is not None}}
-    facts["search"] = _search(opened, source, search)
+    facts["search"] = _search(opened, sources[0], search)
     graphs = {**opened.graphs, **({"dictation": graph} if graph else {})}
     if to is Runtime.SHERPA:
         if gate or card or language_model or language_scale is not None:

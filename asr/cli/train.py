@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,15 @@ def train(
         Path, typer.Argument(help="YAML file, such as asr/training/recipes/own.yaml.")
     ],
     output: RunFolder = None,
+    seed: Annotated[
+        int | None, typer.Option(help="In the place of the file's, for another model like it.")
+    ] = None,
 ) -> None:
     """Train a model. A run that was interrupted goes on where it was."""
     from asr.training.config import TrainConfig
     from asr.training.trainer import Trainer
 
-    Trainer(TrainConfig.load(config), run_folder(config, output)).run()
+    told = TrainConfig.load(config)
+    if seed is not None:
+        told = replace(told, seed=seed)
+    Trainer(told, run_folder(config, output)).run()

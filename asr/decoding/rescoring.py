@@ -4,7 +4,7 @@ A graph can hold what follows two words; a recurrent model knows the whole sente
 asked about each. So the search in the graph proposes, and its best hypotheses are weighed again
 with both models, as a product of powers (log-linear interpolation, Klakow 1998).
 
-That is not left to the end of a segment: words that lie a second back are settled, and the search
+That is not left to the end of a segment: words that three others follow are settled, and the search
 goes on behind them, in the state of the graph that they have led to. So words become stable while
 the speaker is talking, and a decision costs the same however long the segment is.
 """
@@ -35,8 +35,8 @@ WITHIN = 8.0
 """Hypotheses that cost the search so much more than the best are not weighed, in nats."""
 LOOK = 24
 """Frames between two looks at what can be settled."""
-BEHIND = 25
-"""Frames that have to be heard behind a word before it is settled."""
+BEHIND = 3
+"""Words that have to be heard behind a word before it is settled; the last may still be spoken."""
 OPEN = 60
 """Nothing is settled before so many frames are open."""
 
@@ -171,13 +171,12 @@ class RescoredSearch:
         way = self.ranked(state, over=False)[0]
         best = way.state(reached)
         found = self.search.words(best)
-        log_probs = reached.log_probs
-        count = sum(word.end <= len(log_probs) - BEHIND for word in found)
+        count = len(found) - BEHIND
         after = self.search.behind(best, count)
         if after is None:
             return texts, state
         end = found[count - 1].end
-        texts, reached = self.search.step(log_probs[end:], self.search.start(after))
+        texts, reached = self.search.step(reached.log_probs[end:], self.search.start(after))
         settled = (*state.settled, *_moved(found[:count], state.begin))
         said = self.model.ids(way.hashes(self.search.graph)[:count]).tolist()
         read = self.model.read(state.read or self.model.begun, said)
@@ -187,10 +186,7 @@ class RescoredSearch:
 
 def _due(state: GraphState) -> bool:
     """Whether there is something to settle."""
-    if state.frames < OPEN:
-        return False
-    words = state.reading.words
-    return bool(words) and words[0].end <= state.frames - BEHIND
+    return state.frames >= OPEN and len(state.reading.words) > BEHIND
 
 
 def _moved(words: Words, frames: int) -> Words:

@@ -54,6 +54,40 @@ class ResetBeforeGRU(nn.Module):
         return torch.stack(outputs) if outputs else x[..., :0], h[None]
 
 
+class GroupedCell(nn.ModuleList):
+    """Cells side by side: each has its part of the inputs, the units and the state."""
+
+    def forward(
+        self, x: Tensor, state: Tensor | tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor | tuple[Tensor, ...]]:
+        """As a single cell of all the units does."""
+        memories = state if isinstance(state, tuple) else (state,)
+        parts = (whole.chunk(len(self), dim=-1) for whole in (x, *memories))
+        outputs, ends = [], []
+        for cell, y, *begin in zip(self, *parts, strict=True):
+            y, end = cell(y, tuple(begin) if len(begin) > 1 else begin[0])
+            outputs.append(y)
+            ends.append(end if isinstance(end, tuple) else (end,))
+        after = tuple(torch.cat(parts, dim=-1) for parts in zip(*ends, strict=True))
+        return torch.cat(outputs, dim=-1), after if len(after) > 1 else after[0]
+
+
+class GroupedLayerNorm(nn.LayerNorm):
+    """Layer norm of each group of units by itself (Ba et al. 2016)."""
+
+    def __init__(self, units: int, groups: int) -> None:
+        super().__init__(units)
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., units] likewise."""
+        if self.groups == 1:
+            return super().forward(x)
+        parts = x.unflatten(-1, (self.groups, -1))
+        normed = F.layer_norm(parts, parts.shape[-1:], eps=self.eps).flatten(-2)
+        return normed * self.weight + self.bias
+
+
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {
     "gru": GRU,
     "gru_reset_before": ResetBeforeGRU,

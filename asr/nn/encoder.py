@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.errors import TrainingError
-from asr.nn.cells import make_cell
+from asr.nn.cells import GroupedCell, GroupedLayerNorm, make_cell
 from asr.nn.frontend import MELS
 
 SUBSAMPLING = 4
@@ -33,6 +34,8 @@ class EncoderConfig:
         hidden: units of each recurrent layer.
         layers: recurrent layers.
         channels: of the first convolution.
+        groups: into which units and channels are divided. What is in different ones does not meet
+            before the heads.
         lookahead: output frames (40 ms each) that the encoder may see ahead; 0 for none.
         dropout: share of units dropped behind each layer in training.
         input_init: `xavier`, `he` or `orthogonal`, for weights on inputs.
@@ -44,6 +47,7 @@ class EncoderConfig:
     hidden: int = 384
     layers: int = 4
     channels: int = 256
+    groups: int = 1
     lookahead: int = 6
     dropout: float = 0.1
     input_init: str = "xavier"
@@ -70,15 +74,21 @@ class Encoder(nn.Module):
                 f"got layers={config.layers}, heads={dict(config.heads)}, "
                 f"lookahead={config.lookahead}"
             )
-        self.config = config
-        hidden = config.hidden
-        self.conv1 = nn.Conv1d(MELS, config.channels, kernel_size=3, stride=2)
-        self.conv2 = nn.Conv1d(config.channels, hidden, kernel_size=3, stride=2)
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(config.layers))
-        self.cells = nn.ModuleList(
-            make_cell(
-                config.cell, hidden, inputs=config.input_init, recurrent=config.recurrent_init
+        if config.groups < 1 or config.hidden % config.groups or config.channels % config.groups:
+            raise TrainingError(
+                f"{config.hidden} units and {config.channels} channels cannot be divided into "
+                f"{config.groups} groups"
             )
+        self.config = config
+        hidden, groups = config.hidden, config.groups
+        self.conv1 = nn.Conv1d(MELS, config.channels, kernel_size=3, stride=2)
+        self.conv2 = nn.Conv1d(config.channels, hidden, kernel_size=3, stride=2, groups=groups)
+        self.norms = nn.ModuleList(GroupedLayerNorm(hidden, groups) for _ in range(config.layers))
+        make = partial(make_cell, inputs=config.input_init, recurrent=config.recurrent_init)
+        self.cells = nn.ModuleList(
+            make(config.cell, hidden)
+            if groups == 1
+            else GroupedCell(make(config.cell, hidden // groups) for _ in range(groups))
             for _ in range(config.layers)
         )
         if config.lookahead:
@@ -88,7 +98,7 @@ class Encoder(nn.Module):
             )
             with torch.no_grad():  # at first it only delays
                 self.lookahead.weight.zero_()[:, :, 0] = 1.0
-        self.norm = nn.LayerNorm(hidden)
+        self.norm = GroupedLayerNorm(hidden, groups)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(hidden, tokens) for name, tokens in config.heads.items()}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,74 @@ class CtcModel(nn.Module):
         return checkpoint.load(path, lambda content: cls(EncoderConfig(**content.pop("config"))))
 
 
-def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
-    """A model of another shape that begins by doing what `model` does.
+def joined(models: Sequence[CtcModel]) -> CtcModel:
+    """One model in which several stand side by side: its logits are the mean of theirs.
 
-    It may be wider by a whole factor: each unit is there several times, and what reads them shares
-    the weight out among its copies, unequally, so that they part in training (Net2Net, Chen et al.
-    2016). It may look less far ahead, by a frame at the least: what the look-ahead convolution gave
-    to later frames is lost.
+    Models of one recipe that differ by their seed err differently, so that the mean is more often
+    right than any of them (Hansen & Salamon 1990).
+
+    Args:
+        models: of one shape, without groups.
+
+    Raises:
+        TrainingError: when their shapes differ.
+    """
+    first, *others = models
+    config = replace(first.encoder.config, dropout=0.0)
+    for other in others:
+        if replace(other.encoder.config, dropout=0.0) != config or config.groups > 1:
+            raise TrainingError(
+                f"a model of {config} and one of {other.encoder.config} cannot be joined; they "
+                "have to be of one shape, without groups"
+            )
+    count = len(models)
+    if count == 1:
+        return first
+    whole = CtcModel(
+        replace(
+            config, hidden=count * config.hidden, channels=count * config.channels, groups=count
+        )
+    )
+    weights: State = {}
+    states = [_normalised_as(first, model) for model in models]
+    for name, tensor in states[0].items():
+        tensors = [state[name] for state in states]
+        scope, _, rest = name.removeprefix("encoder.").partition(".")
+        if scope in ("mean", "deviation"):
+            weights[name] = tensor
+        elif scope == "cells":
+            layer, _, parameter = rest.partition(".")
+            weights.update(
+                {f"encoder.cells.{layer}.{k}.{parameter}": one for k, one in enumerate(tensors)}
+            )
+        elif scope == "heads" and tensor.ndim > 1:
+            weights[name] = torch.cat(tensors, dim=1) / count
+        elif scope == "heads":
+            weights[name] = torch.stack(tensors).mean(0)
+        else:
+            weights[name] = torch.cat(tensors)
+    whole.load_state_dict(weights)
+    return whole.eval()
+
+
+def _normalised_as(first: CtcModel, model: CtcModel) -> State:
+    """The weights of a model for features whose mean and deviation are those of the first.
+
+    Only the zeros that a stream begins with stand for something else then.
+    """
+    weights = model.state_dict()
+    kernel = weights["encoder.conv1.weight"]
+    shift = ((first.mean - model.mean) / model.deviation)[:, None]
+    weights["encoder.conv1.bias"] = weights["encoder.conv1.bias"] + (kernel * shift).sum((1, 2))
+    weights["encoder.conv1.weight"] = kernel * (first.deviation / model.deviation)[:, None]
+    return weights
+
+
+def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
+    """A model that goes on from `model`, with other dropout, or less look-ahead.
+
+    It may look less far ahead, by a frame at the least: what the look-ahead convolution gave to
+    later frames is lost.
 
     Args:
         model: what is there.
@@ -117,32 +179,13 @@ def adapted(model: CtcModel, config: EncoderConfig) -> CtcModel:
         TrainingError: when the shapes differ in another way.
     """
     old = model.encoder.config
-    copies, rest = divmod(config.hidden, old.hidden)
-    if (
-        rest
-        or not min(old.lookahead, 1) <= config.lookahead <= old.lookahead
-        or replace(old, hidden=0, lookahead=0, dropout=0)
-        != replace(config, hidden=0, lookahead=0, dropout=0)
-    ):
+    if not min(old.lookahead, 1) <= config.lookahead <= old.lookahead or replace(
+        old, lookahead=0, dropout=0
+    ) != replace(config, lookahead=0, dropout=0):
         raise TrainingError(f"a model of {old} cannot become one of {config}")
-    wide = CtcModel(config)
-    shapes = {name: parameter.shape for name, parameter in wide.state_dict().items()}
-    wide.load_state_dict(
-        {
-            name: _copied(tensor, shapes[name], old.hidden, copies)
-            for name, tensor in model.state_dict().items()
-        }
-    )
-    return wide
-
-
-def _copied(tensor: Tensor, shape: torch.Size, hidden: int, copies: int) -> Tensor:
-    """A parameter with its units several times, and without the look-ahead that is not wanted."""
-    if tensor.ndim == 3:
-        tensor = tensor[:, :, : shape[2]]
-    if tensor.ndim and tensor.shape[0] != shape[0]:  # the gates of a cell lie one after the other
-        tensor = torch.cat([gate for gate in tensor.split(hidden) for _ in range(copies)])
-    if tensor.ndim == 2 and tensor.shape[1] != shape[1]:
-        shares = torch.rand(copies, *tensor.shape) + 0.5
-        tensor = torch.cat([*(shares / shares.sum(0) * tensor)], dim=1)
-    return tensor
+    other, weights = CtcModel(config), model.state_dict()
+    if config.lookahead:
+        name = "encoder.lookahead.weight"
+        weights[name] = weights[name][:, :, : config.lookahead + 1]
+    other.load_state_dict(weights)
+    return other

@@ -26,7 +26,7 @@ class TrainConfig:
         cache: folder where features are kept.
         encoder: shape of the model.
         start: checkpoint of a model, or a model folder, to go on from; None to begin anew. It may
-            be narrower by a whole factor, or look further ahead; see `asr.nn.model.adapted`.
+            look further ahead; see `asr.nn.model.adapted`.
         noise: folder of clips without speech, for `augmentation.noise`.
         crf: how much of CTC-CRF's denominator the loss has: 0 for CTC, 1 for CTC-CRF, in between
             for something of both; see `asr.training.competitors`.

@@ -85,8 +85,8 @@ class Optimisers:
             )
         ]
         if weights:
-            hidden = config.encoder.hidden
-            each.append(make_muon(weights, hidden, config.muon_rate, config.weight_decay))
+            rows = config.encoder.hidden // config.encoder.groups
+            each.append(make_muon(weights, rows, config.muon_rate, config.weight_decay))
         return cls(each)
 
     def step(self, share: float) -> None:

@@ -38,6 +38,24 @@ def test_without_int8(checkpoint, tmp_path):
     assert "int8 costs" not in done.stdout
 
 
+def test_several_checkpoints_become_one_model(checkpoint, tmp_path):
+    other = tmp_path / "other.pt"
+    tiny(seed=1).save(other, priors=[0.0] * 39 + [1.0])
+    done = run("export", checkpoint, other, tmp_path / "pair")
+    assert done.returncode == 0, done.stderr
+    settings = asr.load(tmp_path / "pair", graph=None).bundle.settings
+    assert settings.states["hidden"] == [3, None, 32]
+    assert settings.search["priors"] == pytest.approx([1 / 80] * 39 + [0.5 + 1 / 80], abs=1e-5)
+    tiny("lstm").save(other, priors=[1 / 40] * 40)
+    done = run("export", checkpoint, other, tmp_path / "none")
+    assert done.returncode == 1
+    assert "cannot be joined" in done.stderr
+    done = run("export", checkpoint, other, tmp_path / "none", "--to", "web")
+    assert done.returncode == 2
+    assert "join the models first" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_folder_becomes_others(folder, tmp_path):
     """What the folder knows is kept, what is given replaces it."""
     done = run("export", folder, tmp_path / "ort", "--to", "ort", "--language", "en-GB")

@@ -16,13 +16,13 @@ from asr.export.folder import export
 from asr.export.graph import build
 from asr.export.verify import FRAMES, TOLERANCE, sound, verify
 from asr.nn.cells import CELLS
-from tests.models import export_tiny, tiny
+from tests.models import export_tiny, pair, tiny
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("lookahead", [0, 3])
-def test_the_folder_computes_what_torch_computes(tmp_path, cell, lookahead):
-    model = tiny(cell, lookahead)
+@pytest.mark.parametrize(("make", "lookahead"), [(tiny, 0), (tiny, 3), (pair, 3)])
+def test_the_folder_computes_what_torch_computes(tmp_path, cell, make, lookahead):
+    model = make(cell, lookahead)
     runtime = AcousticModel(Bundle.open(export_tiny(tmp_path / "model", model)))
     audio = sound(3)
     with torch.inference_mode():

@@ -21,7 +21,7 @@ from asr.nn.encoder import EncoderConfig
 from asr.nn.model import FRAME, CtcModel
 from tests.decoding.world import small_graph
 from tests.evaluation.manifest import cut, write
-from tests.models import export_tiny, tiny
+from tests.models import export_tiny, pair, tiny
 from tests.sound import record
 
 
@@ -30,10 +30,17 @@ def shift(got, want):
     return np.abs(np.exp(got) - np.exp(want)).sum(axis=-1) / 2
 
 
-@pytest.fixture(scope="module", params=[(cell, 2) for cell in CELLS] + [("gru", 0)], ids=str)
+MODELS = [
+    *((make, cell, 2) for make in (tiny, pair) for cell in CELLS),
+    (tiny, "gru", 0),
+]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0].__name__}-{p[1]}-{p[2]}")
 def bundle(request, tmp_path_factory):
+    make, *shape = request.param
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    return Bundle.open(export_tiny(folder, tiny(*request.param), int8=True))
+    return Bundle.open(export_tiny(folder, make(*shape), int8=True))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from asr.export.source import Source
 from asr.export.verify import sound
 from asr.nn.cells import CELLS
 from tests.decoding.world import small_graph
-from tests.models import export_tiny, tiny
+from tests.models import export_tiny, pair, tiny
 from tests.speech import ROOT, utterances
 
 HEAR = Path(__file__).with_name("hear.py")
@@ -93,9 +93,13 @@ def words_in_whole_chunks(bundle, clip, search):
     return [word.text for word in search.finish(state)]
 
 
-@pytest.fixture(scope="module", params=[(cell, 3) for cell in CELLS] + [("gru", 0)], ids=str)
+MODELS = [*((tiny, cell, 3) for cell in CELLS), (tiny, "gru", 0), (pair, "gru", 3)]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda p: f"{p[0].__name__}-{p[1]}-{p[2]}")
 def twin(request, tmp_path_factory):
-    model = tiny(*request.param)
+    make, *shape = request.param
+    model = make(*shape)
     folder = tmp_path_factory.mktemp("models")
     sherpa.export(model, TOKENS, folder / "twin")
     bundle = Bundle.open(export_tiny(folder / "tiny", model, int8=True))

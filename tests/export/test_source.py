@@ -10,14 +10,14 @@ from asr.errors import ExportError, ModelError
 from asr.export import half
 from asr.export.source import Source
 from asr.nn.cells import CELLS
-from tests.models import export_tiny, tiny
+from tests.models import export_tiny, pair, tiny
 from tests.test_bundle import rewrite
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("lookahead", [0, 3])
-def test_a_folder_gives_its_model_back(tmp_path, cell, lookahead):
-    model = tiny(cell, lookahead)
+@pytest.mark.parametrize(("make", "lookahead"), [(tiny, 0), (tiny, 3), (pair, 3)])
+def test_a_folder_gives_its_model_back(tmp_path, cell, make, lookahead):
+    model = make(cell, lookahead)
     folder = export_tiny(tmp_path / "tiny", model, version="7", search={"beam": 9.0})
     (folder / "README.md").write_text("the card")
     source = Source.open(folder)

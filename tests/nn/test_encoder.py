@@ -12,7 +12,8 @@ from asr.errors import TrainingError
 from asr.nn.cells import CELLS, make_cell
 from asr.nn.encoder import SUBSAMPLING, Encoder, EncoderConfig
 from asr.nn.gru import GRU
-from asr.nn.model import FRAME, CtcModel, adapted
+from asr.nn.model import FRAME, CtcModel, adapted, joined
+from tests.models import pair, tiny
 
 SIZE = 6
 
@@ -104,6 +105,8 @@ def test_initialisations_have_the_scale_that_their_papers_give(name):
         {"layers": 0},
         {"lookahead": -1},
         {"heads": {}},
+        {"groups": 0},
+        {"groups": 3},
     ],
 )
 def test_impossible_configuration_is_refused(wrong):
@@ -111,10 +114,12 @@ def test_impossible_configuration_is_refused(wrong):
         Encoder(EncoderConfig(**wrong))
 
 
-def small(cell: str, lookahead: int) -> CtcModel:
+def small(cell: str, lookahead: int, groups: int = 1) -> CtcModel:
     torch.manual_seed(4)
     heads = {"phones": 7, "characters": 5}
-    config = EncoderConfig(cell, hidden=8, layers=3, channels=6, lookahead=lookahead, heads=heads)
+    config = EncoderConfig(
+        cell, hidden=8, layers=3, channels=6, groups=groups, lookahead=lookahead, heads=heads
+    )
     model = CtcModel(config).eval()
     model.mean.fill_(-10)
     model.deviation.fill_(4)
@@ -124,11 +129,11 @@ def small(cell: str, lookahead: int) -> CtcModel:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("lookahead", [0, 2])
+@pytest.mark.parametrize(("lookahead", "groups"), [(0, 1), (2, 1), (2, 2)])
 @settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 5), min_size=1, max_size=6))
-def test_streamed_equals_whole(cell, lookahead, cuts):
-    model = small(cell, lookahead)
+def test_streamed_equals_whole(cell, lookahead, groups, cuts):
+    model = small(cell, lookahead, groups)
     audio = 0.1 * torch.randn(2, sum(cuts) * FRAME)
     with torch.inference_mode():
         whole, end = model.step(audio, model.start(2))
@@ -156,23 +161,32 @@ def test_lookahead_sees_exactly_so_far_ahead():
     assert differs.tolist() == [False] * 4 + [True] * 4
 
 
-@pytest.mark.parametrize(("hidden", "copies"), [(16, 1), (16, 2), (8, 3)])
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_wider_model_begins_where_the_narrow_one_is(cell, hidden, copies):
-    torch.manual_seed(1)
-    config = EncoderConfig(cell=cell, hidden=hidden, layers=3, channels=8, lookahead=2)
-    narrow = CtcModel(config).eval()
-    for parameter in narrow.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    wide = adapted(narrow, replace(config, hidden=copies * hidden)).eval()
+@pytest.mark.parametrize("cell", CELLS)
+def test_joined_models_give_the_mean_of_their_logits(cell):
+    models = [tiny(cell, seed=seed) for seed in range(3)]
+    models[2].mean.copy_(torch.linspace(-9, -7, 80))
+    models[2].deviation.copy_(torch.linspace(3, 5, 80))
+    whole = joined(models)
+    assert whole.encoder.config.groups == 3
     audio = 0.1 * torch.randn(2, 20 * FRAME)
     with torch.inference_mode():
-        before, _ = narrow.step(audio, narrow.start(2))
-        after, _ = wide.step(audio, wide.start(2))
-    torch.testing.assert_close(before["phones"], after["phones"], atol=1e-3, rtol=1e-4)
-    if copies > 1:  # the copies of a unit are not alike, or they would stay alike
-        first, second = wide.encoder.cells[0].get_parameter("weight_ih_l0")[0].split(hidden)[:2]
-        assert not torch.allclose(first, second)
+        alone = []
+        for model in models:  # the whole one begins as if it had heard the first one's mean
+            state = model.start(2)
+            state["conv1"] += model.normalise(models[0].mean)[:, None]
+            alone.append(model.step(audio, state)[0]["phones"])
+        together = whole.step(audio, whole.start(2))[0]["phones"]
+    mean = torch.stack(alone).mean(0).log_softmax(-1)  # softmax takes out what each has added
+    torch.testing.assert_close(together, mean, atol=1e-4, rtol=0)
+    assert joined(models[:1]) is models[0]
+
+
+def test_models_that_do_not_fit_are_not_joined():
+    for other in (tiny("lstm"), tiny(lookahead=1), pair()):
+        with pytest.raises(TrainingError, match="cannot be joined"):
+            joined([tiny(), other])
+    with pytest.raises(TrainingError, match="cannot be joined"):
+        joined([pair(), pair()])
 
 
 def test_a_shorter_look_ahead_keeps_the_present():
@@ -181,6 +195,7 @@ def test_a_shorter_look_ahead_keeps_the_present():
     torch.nn.init.normal_(long.encoder.lookahead.weight)
     short = adapted(long, replace(config, lookahead=1))
     assert torch.equal(short.encoder.lookahead.weight, long.encoder.lookahead.weight[:, :, :2])
+    assert torch.equal(short.encoder.conv2.weight, long.encoder.conv2.weight)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ def test_steps_of_gates_are_orthogonal_and_their_own(shape):
     assert (step * gradient).sum() > 0
 
 
-def test_each_weight_has_one_optimiser():
-    model = CtcModel(EncoderConfig(hidden=24, layers=2, channels=16))
+@pytest.mark.parametrize("groups", [1, 2])
+def test_each_weight_has_one_optimiser(groups):
+    model = CtcModel(EncoderConfig(hidden=24, layers=2, channels=16, groups=groups))
     config = TrainConfig(Path(), Path(), Path(), encoder=model.encoder.config, muon_rate=0.02)
     adamw, muon = Optimisers.of(model, config).each
     cells = {p.data_ptr() for p in model.encoder.cells.parameters() if p.ndim == 2}

@@ -16,7 +16,7 @@ from lhotse import CutSet
 import asr.training
 from asr.errors import TrainingError
 from asr.nn.encoder import EncoderConfig
-from asr.nn.model import CtcModel
+from asr.nn.model import CtcModel, joined
 from asr.training.augment import Augmentation
 from asr.training.batches import collate, epoch_batches, whole_batches
 from asr.training.config import TrainConfig
@@ -140,7 +140,10 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(config, tmp_path, monkeypat
     ids=["AdamW", "Muon"],
 )
 def test_two_processes_train_as_one(config, tmp_path, muon_rate, near):
-    """On the same total batches, through torchrun and gloo; only rounding differs."""
+    """On the same total batches, through torchrun and gloo; only rounding differs.
+
+    The recipe of the two has another seed, in whose place they are given that of the one.
+    """
     same = dataclasses.replace(
         config,
         encoder=dataclasses.replace(config.encoder, dropout=0.0),
@@ -155,9 +158,10 @@ def test_two_processes_train_as_one(config, tmp_path, muon_rate, near):
     )
     Trainer(same, tmp_path / "one").run()
     recipe = tmp_path / "two.yaml"
-    recipe.write_text(yaml.safe_dump(same.to_dict()))
+    recipe.write_text(yaml.safe_dump({**same.to_dict(), "seed": same.seed + 1}))
     command = ["torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "asr", "train"]
-    subprocess.run([*command, recipe, "-o", tmp_path / "two"], check=True, timeout=300)
+    arguments = [recipe, "-o", tmp_path / "two", "--seed", str(same.seed)]
+    subprocess.run([*command, *arguments], check=True, timeout=300)
     two, one = (CtcModel.load(tmp_path / name / "model-last.pt") for name in ("two", "one"))
     assert two[1]["step"] == one[1]["step"] > 2
     torch.testing.assert_close(two[0].state_dict(), one[0].state_dict(), **near)
@@ -177,6 +181,23 @@ def test_a_run_goes_on_from_a_model(config, tmp_path):
     other = dataclasses.replace(config.encoder, layers=config.encoder.layers + 1)
     with pytest.raises(TrainingError, match="cannot become"):
         Trainer(dataclasses.replace(config, start=model, encoder=other), tmp_path / "fourth")
+
+
+def test_joined_models_go_on_as_one(config, learnt, tmp_path):
+    alone, metadata = CtcModel.load(learnt / "model.pt")
+    one = alone.encoder.config
+    both = dataclasses.replace(one, hidden=2 * one.hidden, channels=2 * one.channels, groups=2)
+    joined([alone, alone]).save(tmp_path / "both.pt")
+    further = dataclasses.replace(
+        config, start=tmp_path / "both.pt", encoder=both, muon_rate=0.001, learning_rate=0.0001
+    )
+    Trainer(further, tmp_path).run()
+    model, after = CtcModel.load(tmp_path / "model-last.pt")
+    assert model.encoder.config == both
+    assert after["dev"] <= metadata["dev"] + 0.2
+    first, second = model.encoder.cells[0]
+    assert not torch.equal(first.weight_hh_l0, second.weight_hh_l0)  # dropout tells them apart
+    assert not torch.equal(first.weight_hh_l0, alone.encoder.cells[0].weight_hh_l0)
 
 
 def test_right_sentences_come_to_stand_out(config, learnt, tmp_path):
