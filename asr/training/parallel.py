@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for one another: the first one computes the features of all speech."""
 
 
 class Processes:
@@ -33,7 +37,7 @@ class Processes:
         if cuda:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if self.world > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if cuda else "gloo")
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of everybody's value."""
