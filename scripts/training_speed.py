@@ -18,6 +18,7 @@ import asr.training
 from asr.nn.cells import CELLS
 from asr.nn.model import CtcModel
 from asr.training.config import TrainConfig
+from asr.training.parallel import Processes
 
 RECIPE = Path(asr.training.__file__).parent / "recipes" / "en-small.yaml"
 SECONDS = 4.0
@@ -49,7 +50,7 @@ def update(model: CtcModel, config: TrainConfig) -> float:
     features = torch.randn(streams, frames, 80)
     phones = torch.randint(1, 40, (streams, round(SECONDS * 10)))
     began = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=Processes().bfloat16):
         outputs, _ = model.encoder.step(features, model.encoder.start(streams))
     log_probs = outputs["phones"].float().transpose(0, 1)
     frames_out = torch.full((streams,), len(log_probs))

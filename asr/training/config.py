@@ -51,7 +51,7 @@ class TrainConfig:
         truncate_frames: back-propagate through at most so many feature frames; 0 for all. The
             state goes on from one piece of an utterance to the next.
         augmentation: see `asr.training.augment`.
-        bfloat16: compute in mixed precision.
+        bfloat16: compute in mixed precision, where the device is quick at it.
         seed: of everything that is random.
         checkpoint_minutes: between two checkpoints.
     """

@@ -18,7 +18,7 @@ from asr.errors import TrainingError
 from asr.nn import checkpoint
 from asr.nn.language import LanguageModel
 from asr.training.optimisers import Optimisers, make_muon, schedule
-from asr.training.parallel import Processes
+from asr.training.parallel import FLOATS, Processes
 from asr.training.sentences import LanguageTraining, Mixture, Sentences, padded
 
 
@@ -57,12 +57,20 @@ class LanguageTrainer:
         adam = torch.optim.Adam(rest, lr=config.learning_rate, betas=(0.9, 0.98))
         if not inside:
             return Optimisers([adam])
-        muon = make_muon(inside, config.shape.hidden, config.muon_rate, decay=0.0)
+        muon = make_muon(
+            inside,
+            config.shape.hidden,
+            config.muon_rate,
+            decay=0.0,
+            bfloat16=self.processes.bfloat16,
+        )
         return Optimisers([adam, muon])
 
     def run(self) -> None:
         """Learn from as many words as the configuration says."""
         first = self.processes.rank == 0
+        if first and not self.processes.bfloat16:
+            print(FLOATS)
         began, before = time.monotonic(), self.step
         for words in self.mixture.batches(self.step, self.processes.rank, self.processes.world):
             loss = self._update(words)
@@ -83,7 +91,7 @@ class LanguageTrainer:
         """One step; returns the loss in nats per word."""
         words = words.to(self.processes.device)
         count = self.processes.sum((words[:, 1:] >= 0).sum().float())
-        with torch.autocast(words.device.type, torch.bfloat16):
+        with torch.autocast(words.device.type, torch.bfloat16, enabled=self.processes.bfloat16):
             nll, log_sum = self._sampled(words)
         loss = (nll + self.config.sum_weight * log_sum.square()).sum() / count
         self.model.zero_grad()

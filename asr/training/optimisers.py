@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,66 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from asr.nn.model import CtcModel
 from asr.training.config import TrainConfig
 
+MOMENTUM = 0.95
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+"""Of the quintic that Newton and Schulz's iteration applies to singular values (Jordan et al.)."""
+ITERATIONS = 5
+EPSILON = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are made orthogonal (Jordan et al. 2024).
+
+    As `torch.optim.Muon`, which computes in bfloat16 on any device.
+
+    Args:
+        weights: matrices.
+        lr: learning rate.
+        weight_decay: as a share of the rate.
+        bfloat16: make the products in bfloat16.
+    """
+
+    def __init__(
+        self, weights: Iterable[Tensor], lr: float, weight_decay: float, *, bfloat16: bool
+    ) -> None:
+        super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
+        self.bfloat16 = bfloat16
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the weights."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, decay = group["lr"], group["weight_decay"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - MOMENTUM)
+                ahead = weight.grad.lerp(momentum, MOMENTUM)  # Nesterov's
+                step = orthogonal(ahead.bfloat16() if self.bfloat16 else ahead)
+                rows, columns = weight.shape
+                weight.mul_(1 - rate * decay)
+                weight.add_(step, alpha=-rate * math.sqrt(max(1.0, rows / columns)))
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Nearly U V' of a matrix U S V', by Newton and Schulz's iteration; in the matrix' type."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x: Tensor = wide / wide.norm().clamp(min=EPSILON)
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x if wide is matrix else x.T
+
 
 def make_muon(
-    weights: Sequence[Tensor], rows: int, rate: float, decay: float
+    weights: Sequence[Tensor], rows: int, rate: float, decay: float, *, bfloat16: bool
 ) -> torch.optim.Optimizer:
-    """Muon (Jordan et al. 2024) that makes the step of each gate orthogonal on its own.
+    """Muon that makes the step of each gate orthogonal on its own.
 
     Several processes share the matrices out among them.
 
@@ -28,6 +84,7 @@ def make_muon(
         rows: of a gate.
         rate: learning rate.
         decay: weight decay, as a share of the rate.
+        bfloat16: make the products in bfloat16.
     """
 
     def gates(tensors: list[Tensor]) -> list[Tensor]:
@@ -40,11 +97,12 @@ def make_muon(
         for view, gradient in zip(views, gates(gradients), strict=True):
             view.grad = gradient
 
+    make: Any = partial(Muon, bfloat16=bfloat16)
     muon: torch.optim.Optimizer
     if dist.is_initialized():
-        muon = ZeroRedundancyOptimizer(views, torch.optim.Muon, lr=rate, weight_decay=decay)
+        muon = ZeroRedundancyOptimizer(views, make, lr=rate, weight_decay=decay)
     else:
-        muon = torch.optim.Muon(views, lr=rate, weight_decay=decay)
+        muon = make(views, lr=rate, weight_decay=decay)
     muon.register_step_pre_hook(hand_gradients)
     return muon
 
@@ -60,7 +118,7 @@ class Optimisers:
         self.each = each
 
     @classmethod
-    def of(cls, model: CtcModel, config: TrainConfig) -> Optimisers:
+    def of(cls, model: CtcModel, config: TrainConfig, *, bfloat16: bool) -> Optimisers:
         """Muon for the matrices of cells and convolutions if it has a rate, AdamW for the rest.
 
         AdamW (Loshchilov & Hutter 2019) does not decay biases and norms.
@@ -86,7 +144,8 @@ class Optimisers:
         ]
         if weights:
             rows = config.encoder.hidden // config.encoder.groups
-            each.append(make_muon(weights, rows, config.muon_rate, config.weight_decay))
+            rate, decay = config.muon_rate, config.weight_decay
+            each.append(make_muon(weights, rows, rate, decay, bfloat16=bfloat16))
         return cls(each)
 
     def step(self, share: float) -> None:

@@ -33,7 +33,7 @@ from asr.training.competitors import Competitors
 from asr.training.config import TrainConfig
 from asr.training.features import FeatureStore, feature_store
 from asr.training.optimisers import Optimisers, schedule
-from asr.training.parallel import Processes
+from asr.training.parallel import FLOATS, Processes
 
 
 def training_store(config: TrainConfig) -> FeatureStore:
@@ -70,6 +70,7 @@ class Trainer:
                 noise_features(config.noise, config.cache) if config.noise else None,
             )
         )
+        self.bfloat16 = config.bfloat16 and self.processes.bfloat16
         self.competitors = Competitors(*self.store.targets, self.device) if config.crf else None
         self.model = CtcModel(config.encoder).to(self.device)
         if config.start is None:
@@ -80,7 +81,7 @@ class Trainer:
             self.model = adapted(Source.open(config.start).model, config.encoder).to(self.device)
         self.average = CtcModel(config.encoder).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimisers = Optimisers.of(self.model, config)
+        self.optimisers = Optimisers.of(self.model, config, bfloat16=self.bfloat16)
         self.step = self.epoch = self.batch = 0
         self.best = math.inf
         self.total = config.epochs * batches_per_epoch(self.store, config)
@@ -98,6 +99,8 @@ class Trainer:
             TrainingError: when the loss is no longer finite.
         """
         first = self.processes.rank == 0
+        if first and self.config.bfloat16 and not self.bfloat16:
+            print(FLOATS)
         with _progress(shown=first) as bar:
             task = bar.add_task("", total=self.total, completed=self.step)
             while self.epoch < self.config.epochs:
@@ -197,7 +200,7 @@ class Trainer:
 
     def _log_probs(self, model: CtcModel, features: Tensor) -> Tensor:
         """As `CtcModel.whole` gives them, in the precision of the run."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return model.whole(features.to(self.device), self.config.truncate_frames)
 
     def _share(self) -> float:
