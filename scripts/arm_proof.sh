@@ -6,7 +6,7 @@
 #     sudo PYTHON=.venv/bin/python scripts/arm_proof.sh FOLDER [RECORDING...]
 #
 # FOLDER takes 2 GB; a second run goes on with the Debian that is in it. PYTHON is one that has Rill.
-# On an empty folder it takes some 20 minutes, most of them for counting.
+# On an empty folder it takes 10 to 25 minutes, half of them for counting.
 # Needs Debian's packages debootstrap, qemu-user, qemu-user-static, gcc and espeak-ng.
 set -Eeuo pipefail
 

@@ -22,14 +22,8 @@ import typer
 import asr
 from asr.decoding.confidence import features
 from asr.evaluation.alignment import Aligner, Span, log_probabilities, pronunciations
-from asr.evaluation.calibration import (
-    area,
-    expected_calibration_error,
-    fitted,
-    held_out,
-    reliability,
-)
-from asr.evaluation.plots import reliability as plot
+from asr.evaluation.calibration import Reliability, fitted, held_out
+from asr.evaluation.plots import reliability
 from asr.evaluation.scoring import score
 from asr.evaluation.utterances import read_set
 
@@ -73,15 +67,15 @@ def confidence(
     everything = np.concatenate(known)
     calibrated = held_out(everything, correct, speakers).tolist()
     for name, values in {"mean posterior": raw, "other half of the speakers": calibrated}.items():
-        error = expected_calibration_error(reliability(values, correct))
-        print(f"{name}: calibration error {error:.1%}, area under ROC {area(values, correct):.3f}")
+        relied = Reliability.of(values, correct)
+        print(f"{name}: calibration error {relied.error:.1%}, area under ROC {relied.area:.3f}")
     print(f"{len(correct)} words, {np.mean(correct):.1%} correct, {len(set(speakers))} speakers")
     weights = fitted(everything, correct)
     if recognizer.language_model:
         weights = _with_language_model(recognizer, weights, manifest)
     print('"word_confidence":', weights.round(4).tolist())
     if figure:
-        drawn = plot(reliability(calibrated, correct))
+        drawn = reliability(Reliability.of(calibrated, correct).bins)
         text = re.sub(r"var\(--(\w+)\)", lambda name: COLORS[name[1]], drawn)
         figure.write_text(text, encoding="utf-8")
 
@@ -108,7 +102,7 @@ def _with_language_model(
         hits = {edit.heard: edit.hit for edit in edits if edit.heard is not None}
         confidences += [word.confidence for word in heard]
         correct += [hits[place] for place in range(len(heard))]
-    error = expected_calibration_error(reliability(confidences, correct))
+    error = Reliability.of(confidences, correct).error
     print(f"with the language model: {np.mean(correct):.1%} correct, calibration error {error:.1%}")
     likely = np.clip(confidences, 1e-6, 1 - 1e-6)
     move, scale = fitted(np.log(likely / (1 - likely))[:, None], correct)

@@ -41,28 +41,60 @@ class Bin:
     correct: float
 
 
-def reliability(confidences: Sequence[float], correct: Sequence[bool]) -> list[Bin]:
-    """Words by confidence, in BINS bins of equal width; empty bins are left out."""
-    values, right = np.asarray(confidences, float), np.asarray(correct, float)
-    bins = np.minimum((values * BINS).astype(int), BINS - 1)
-    return [
-        Bin(
-            number / BINS,
-            (number + 1) / BINS,
-            int(inside.sum()),
-            float(values[inside].mean()),
-            float(right[inside].mean()),
-        )
-        for number in range(BINS)
-        if (inside := bins == number).any()
-    ]
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far the confidences of some words can be relied on; shares of no words are NaN.
 
+    Attributes:
+        bins: words by confidence, in BINS bins of equal width; empty bins are left out.
+        area: how well they tell right words from wrong ones; see `area`.
+    """
 
-def expected_calibration_error(bins: Sequence[Bin]) -> float:
-    """Mean distance of confidence from correctness, by words (Naeini et al. 2015); NaN of none."""
-    words = sum(one.words for one in bins)
-    gaps = sum(one.words * abs(one.confidence - one.correct) for one in bins)
-    return gaps / words if words else float("nan")
+    bins: list[Bin]
+    area: float
+
+    @classmethod
+    def of(cls, confidences: Sequence[float], correct: Sequence[bool]) -> Reliability:
+        """That of words with these confidences, of which these are right."""
+        values, right = np.asarray(confidences, float), np.asarray(correct, float)
+        numbers = np.minimum((values * BINS).astype(int), BINS - 1)
+        bins = [
+            Bin(
+                number / BINS,
+                (number + 1) / BINS,
+                int(inside.sum()),
+                float(values[inside].mean()),
+                float(right[inside].mean()),
+            )
+            for number in range(BINS)
+            if (inside := numbers == number).any()
+        ]
+        return cls(bins, area(confidences, correct))
+
+    @property
+    def words(self) -> int:
+        """How many."""
+        return sum(one.words for one in self.bins)
+
+    @property
+    def confidence(self) -> float:
+        """Their mean confidence."""
+        return self._mean([one.confidence for one in self.bins])
+
+    @property
+    def correct(self) -> float:
+        """Share of them that are right."""
+        return self._mean([one.correct for one in self.bins])
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean distance of the two, by bins (Naeini et al. 2015)."""
+        return self._mean([abs(one.confidence - one.correct) for one in self.bins])
+
+    def _mean(self, values: Sequence[float]) -> float:
+        """Of a value of each bin, by words."""
+        total = sum(one.words * value for one, value in zip(self.bins, values, strict=True))
+        return total / self.words if self.words else float("nan")
 
 
 def area(confidences: Sequence[float], correct: Sequence[bool]) -> float:

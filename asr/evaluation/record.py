@@ -11,6 +11,7 @@ import asr
 from asr.evaluation.timing import mean_absolute, spread
 
 if TYPE_CHECKING:
+    from asr.evaluation.calibration import Reliability
     from asr.evaluation.runner import Outcome
     from asr.evaluation.scoring import Errors
     from asr.evaluation.summary import Evaluation, Row
@@ -30,15 +31,15 @@ def to_json(evaluation: Evaluation) -> str:
         "sources": [_row(row) for row in summary.sources],
         "lengths": [_row(row) for row in summary.lengths],
         "noise": [
-            {"snr": snr, "sources": [_row(row) for row in rows]}
+            {
+                "snr": snr,
+                "sources": [_row(row) for row in rows],
+                "calibration": _calibration(summary.noisy_confidences[snr]),
+            }
             for snr, rows in summary.noise.items()
         ],
         "timings": {name: _timing(timing) for name, timing in summary.timings.items()},
-        "calibration": {
-            "expected_error": summary.calibration_error,
-            "area_under_roc": summary.area,
-            "bins": [asdict(one) for one in summary.bins],
-        },
+        "calibration": _calibration(summary.confidences),
         "utterances": [_outcome(outcome) for outcome in evaluation.outcomes],
     }
     return json.dumps(_finite(facts), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -87,6 +88,17 @@ def _timing(timing: Timing) -> dict[str, Any]:
         "correct_words": len(timing.emission),
         "unaligned": timing.unaligned,
         "unended": timing.unended,
+    }
+
+
+def _calibration(confidences: Reliability) -> dict[str, Any]:
+    return {
+        "words": confidences.words,
+        "correct": confidences.correct,
+        "mean_confidence": confidences.confidence,
+        "expected_error": confidences.error,
+        "area_under_roc": confidences.area,
+        "bins": [asdict(one) for one in confidences.bins],
     }
 
 

@@ -61,7 +61,7 @@ def _headlines(summary: Summary) -> dict[str, str]:
         "word delay, median": milliseconds(median),
         "word delay, 95%": milliseconds(high),
         "partial words changed": percent(timing.flicker),
-        "calibration error": percent(summary.calibration_error),
+        "calibration error": percent(summary.confidences.error),
     }
 
 
@@ -70,7 +70,7 @@ def _figures(summary: Summary) -> dict[str, Markup]:
         "Word errors by source": plots.error_by_group(summary.sources),
         "Word errors by length": plots.error_by_group(summary.lengths),
         "Emission delay": plots.delays(summary),
-        "Reliability of confidences": plots.reliability(summary.bins),
+        "Reliability of confidences": plots.reliability(summary.confidences.bins),
     }
     if summary.noise:
         figures["Word errors in noise"] = plots.error_by_ratio(summary)

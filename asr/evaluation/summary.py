@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr.evaluation.calibration import Bin, area, expected_calibration_error, reliability
+from asr.evaluation.calibration import Reliability
 from asr.evaluation.scoring import Errors, interval
 from asr.evaluation.timing import Timing
 
@@ -77,45 +77,39 @@ class Summary:
         lengths: error rates by length of the utterance.
         noise: by signal-to-noise ratio in dB, error rates as in `sources`; empty without noise.
         timings: by source, that of all as the last.
-        bins: reliability of the word confidences.
-        area: how well they tell right words from wrong ones, as area under the ROC curve.
+        confidences: how far those of words can be relied on.
+        noisy_confidences: the same by signal-to-noise ratio.
     """
 
     sources: list[Row]
     lengths: list[Row]
     noise: dict[float, list[Row]]
     timings: dict[str, Timing]
-    bins: list[Bin]
-    area: float
+    confidences: Reliability
+    noisy_confidences: dict[float, Reliability]
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Summary:
         """Sum up, clean and noisy ones apart; there is at least one clean."""
         clean = [outcome for outcome in outcomes if outcome.snr is None]
         ratios = sorted({o.snr for o in outcomes if o.snr is not None}, reverse=True)
-        heard = [pair for outcome in clean for pair in _confidences(outcome)]
-        confidences, right = [value for value, _ in heard], [hit for _, hit in heard]
+        noisy = {snr: [o for o in outcomes if o.snr == snr] for snr in ratios}
         return cls(
             sources=_by_source(clean),
             lengths=_by_length(clean),
-            noise={snr: _by_source([o for o in outcomes if o.snr == snr]) for snr in ratios},
+            noise={snr: _by_source(group) for snr, group in noisy.items()},
             timings={
                 name: Timing.all(outcome.timing for outcome in group)
                 for name, group in _sources(clean).items()
             },
-            bins=reliability(confidences, right),
-            area=area(confidences, right),
+            confidences=_reliability(clean),
+            noisy_confidences={snr: _reliability(group) for snr, group in noisy.items()},
         )
 
     @property
     def whole(self) -> Row:
         """Error rates of all utterances."""
         return self.sources[-1]
-
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error of the word confidences."""
-        return expected_calibration_error(self.bins)
 
 
 def worst(outcomes: Iterable[Outcome], count: int) -> list[Outcome]:
@@ -151,13 +145,15 @@ def _sources(outcomes: Sequence[Outcome]) -> dict[str, Sequence[Outcome]]:
     return {**groups, ALL: outcomes}
 
 
-def _confidences(outcome: Outcome) -> list[tuple[float, bool]]:
-    """Confidence of each word heard, and whether it is right."""
-    return [
+def _reliability(outcomes: Sequence[Outcome]) -> Reliability:
+    """That of the confidences of all words heard."""
+    heard = [
         (outcome.hearing.words[edit.heard].confidence, edit.hit)
+        for outcome in outcomes
         for edit in outcome.score.edits
         if edit.heard is not None
     ]
+    return Reliability.of([value for value, _ in heard], [hit for _, hit in heard])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from asr.evaluation.timing import mean_absolute, spread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asr.evaluation.calibration import Reliability
     from asr.evaluation.summary import Row, Summary
     from asr.evaluation.timing import Timing
 
@@ -37,13 +38,13 @@ class Table:
 
 def tables(summary: Summary) -> list[Table]:
     """All tables of an evaluation."""
-    noise = [_noise(summary)] if summary.noise else []
     return [
         _errors("Errors by source", summary.sources),
         _errors("Errors by length of the utterance", summary.lengths),
-        *noise,
+        *([_noise(summary)] if summary.noise else []),
         _timing(summary.timings),
-        _calibration(summary),
+        _confidences(summary.confidences),
+        *([_noisy_confidences(summary)] if summary.noise else []),
     ]
 
 
@@ -137,11 +138,11 @@ def _timing(timings: dict[str, Timing]) -> Table:
     )
 
 
-def _calibration(summary: Summary) -> Table:
+def _confidences(confidences: Reliability) -> Table:
     return Table(
         "Confidence of words",
-        f"Expected calibration error {percent(summary.calibration_error)}, area under the ROC "
-        f"curve {summary.area:.3f}.",
+        f"Expected calibration error {percent(confidences.error)}, area under the ROC curve "
+        f"{confidences.area:.3f}.",
         ["confidence", "words", "mean confidence", "correct"],
         [
             [
@@ -150,6 +151,27 @@ def _calibration(summary: Summary) -> Table:
                 percent(b.confidence),
                 percent(b.correct),
             ]
-            for b in summary.bins
+            for b in confidences.bins
+        ],
+    )
+
+
+def _noisy_confidences(summary: Summary) -> Table:
+    passes = {"clean": summary.confidences}
+    passes |= {f"{snr:g} dB": heard for snr, heard in summary.noisy_confidences.items()}
+    return Table(
+        "Confidence of words by ratio of speech to noise",
+        "Calibration error is the expected one, area that under the ROC curve.",
+        ["", "words", "mean confidence", "correct", "calibration error", "area"],
+        [
+            [
+                name,
+                str(heard.words),
+                percent(heard.confidence),
+                percent(heard.correct),
+                percent(heard.error),
+                f"{heard.area:.3f}",
+            ]
+            for name, heard in passes.items()
         ],
     )

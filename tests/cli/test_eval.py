@@ -65,6 +65,7 @@ def test_a_set_is_measured_and_reported(manifest: Path, noise: Path, tmp_path: P
     assert low <= whole["words"]["rate"] <= high
     (noisy,) = facts["noise"]
     assert noisy["snr"] == -10 and noisy["sources"][-1]["words"]["rate"] > 0.5
+    assert noisy["calibration"]["correct"] < facts["calibration"]["correct"]
     timing = facts["timings"]["all"]
     assert 0.1 < timing["emission"]["median"] < 0.6 < timing["final"]["median"] < 2.0
     assert (timing["unaligned"], timing["unended"]) == (0, 0)

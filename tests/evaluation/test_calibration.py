@@ -7,38 +7,37 @@ import pytest
 
 from asr.decoding.confidence import probabilities
 from asr.evaluation.calibration import (
+    Reliability,
     area,
-    expected_calibration_error,
     fitted,
     held_out,
-    reliability,
 )
 
 
 def test_calibrated_confidences_have_nearly_no_error() -> None:
     rng = np.random.default_rng(0)
     confidences = rng.random(20_000)
-    bins = reliability(confidences, rng.random(20_000) < confidences)
-    assert expected_calibration_error(bins) < 0.02
-    assert sum(one.words for one in bins) == 20_000
+    relied = Reliability.of(confidences.tolist(), (rng.random(20_000) < confidences).tolist())
+    assert relied.error < 0.02
+    assert relied.words == 20_000
+    assert relied.confidence == pytest.approx(confidences.mean())
 
 
 def test_boasting_is_measured() -> None:
-    bins = reliability([0.95] * 10, [True] * 6 + [False] * 4)
-    (only,) = bins
+    relied = Reliability.of([0.95] * 10, [True] * 6 + [False] * 4)
+    (only,) = relied.bins
     assert (only.low, only.high, only.words, only.correct) == (0.9, 1.0, 10, 0.6)
-    assert expected_calibration_error(bins) == pytest.approx(0.35)
+    assert relied.correct == 0.6
+    assert relied.error == pytest.approx(0.35)
 
 
 def test_certainty_belongs_to_the_last_bin() -> None:
-    assert [(one.low, one.words) for one in reliability([0.0, 1.0], [False, True])] == [
-        (0.0, 1),
-        (0.9, 1),
-    ]
+    bins = Reliability.of([0.0, 1.0], [False, True]).bins
+    assert [(one.low, one.words) for one in bins] == [(0.0, 1), (0.9, 1)]
 
 
 def test_no_words_have_no_error() -> None:
-    assert math.isnan(expected_calibration_error(reliability([], [])))
+    assert math.isnan(Reliability.of([], []).error)
 
 
 def test_area_counts_the_pairs_in_order() -> None:
@@ -65,7 +64,7 @@ def test_a_word_is_rated_by_other_speakers() -> None:
     known, right = words(20_000)
     speakers = [f"speaker {number % 40}" for number in range(len(right))]
     confidences = held_out(known, right, speakers)
-    assert expected_calibration_error(reliability(confidences, right)) < 0.02
+    assert Reliability.of(confidences.tolist(), right.tolist()).error < 0.02
     lying = np.array([speaker == "speaker 7" for speaker in speakers])
     changed = held_out(known, right ^ lying, speakers)
     assert np.array_equal(changed[lying], confidences[lying])
