@@ -1,4 +1,4 @@
-"""What is in memory for the start alone, given back."""
+"""What is in memory for a start alone, given back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAPS = Path("/proc/self/smaps")
 
 
 def release() -> None:
-    """Give back what was needed to load a model: free heap, and the code that ran once.
+    """Give back what was needed to load something: free heap, and the code that ran once.
 
     Of onnxruntime's library most pages that are in memory after a start are of its parser and its
     optimiser. They stay in the system's cache of files, from where a page that is used after all

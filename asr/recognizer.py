@@ -64,7 +64,9 @@ def load(
         EndpointRules(**bundle.settings.endpoint)
     except (TypeError, UsageError) as error:
         raise ModelError(f"{path} has wrong endpoint rules: {error}") from None
+    release()  # what importing took, so that loading adds less to it
     acoustic = AcousticModel(bundle, device=device, precision=precision)
+    release()
     options = _search_options(bundle)
     search = _search(bundle, graph, options, progress)
     if language_model is True:
@@ -72,9 +74,7 @@ def load(
         decider = bundle.file(name) if name else None
     else:
         decider = Path(language_model) if language_model else None
-    recognizer = Recognizer(bundle, acoustic, search, options, _language_model(decider))
-    release()
-    return recognizer
+    return Recognizer(bundle, acoustic, search, options, _language_model(decider))
 
 
 def _search(
@@ -99,7 +99,9 @@ def _language_model(path: Path | None) -> LanguageModel | None:
         return None
     from asr.decoding.language import LanguageModel
 
-    return LanguageModel(path)
+    model = LanguageModel(path)
+    release()
+    return model
 
 
 def is_language_model(path: Path) -> bool:

@@ -102,7 +102,9 @@ class Stream:
             if self._resampler is not None:
                 rest = [self._resampler.flush()]
             self._resampler = Resampler(rate, self._bundle.settings.sample_rate)
-        audio = np.concatenate([*rest, self._resampler.step(audio)])
+        audio = self._resampler.step(audio)
+        if rest:
+            audio = np.concatenate([*rest, audio])
         self._samples += len(audio)
         return self._hear(audio)
 
@@ -129,7 +131,8 @@ class Stream:
 
     def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
         """Send audio at the model's rate through all stages."""
-        audio = np.concatenate([self._pending, audio])
+        if len(self._pending):
+            audio = np.concatenate([self._pending, audio])
         frame = self._bundle.settings.frame
         whole = len(audio) // frame * frame
         self._pending = audio[whole:].copy()  # a view would keep all of it

@@ -1,11 +1,13 @@
 /* Token passing as asr/decoding/passing.py specifies it, with the same results to the last bit.
  *
  * Works through all frames of a chunk in one call, without the interpreter's lock. Nothing is kept
- * between two calls: hypotheses and steps come in as arrays and go out as bytes. Whatever a graph
- * holds, nothing outside of its arrays is read.
+ * between two calls but what was read of a graph in a file: hypotheses and steps come in as arrays
+ * and go out as bytes. Whatever a graph holds, nothing outside of its arrays is read.
  */
 
 #include "_passing.h"
+
+#include <unistd.h>
 
 enum { FEW = 40 };
 
@@ -20,6 +22,46 @@ bool grow(void *at, size_t *room, size_t needed, size_t size)
     *(void **)at = moved;
     *room = more;
     return true;
+}
+
+int32_t fetch(Kept *kept, size_t block)
+{
+    int32_t slot = kept->used;
+    if (slot == MOST_BLOCKS) {
+        for (; kept->looked_at[kept->hand]; kept->hand = (kept->hand + 1) % MOST_BLOCKS)
+            kept->looked_at[kept->hand] = false;
+        slot = kept->hand;
+        kept->hand = (slot + 1) % MOST_BLOCKS;
+        if (kept->block_of[slot] != NOWHERE)
+            kept->slot_of[kept->block_of[slot]] = NOWHERE;
+    } else {
+        kept->used++;
+    }
+    kept->block_of[slot] = NOWHERE;
+    size_t first = block * BLOCK, bytes = ARC_BYTES * Py_MIN(kept->count - first, BLOCK);
+    off_t place = (off_t)(kept->begin + (long long)(first * ARC_BYTES));
+    if (pread(kept->file, kept->memory + (size_t)slot * BLOCK * ARC_BYTES, bytes, place) !=
+        (ssize_t)bytes) {
+        kept->broken = true;
+        return NOWHERE;
+    }
+    kept->block_of[slot] = (int32_t)block;
+    return kept->slot_of[block] = slot;
+}
+
+uint32_t label_of(Words *words, uint32_t arc)
+{
+    uint32_t label = 0;
+    bool there;
+    if (arc < words->size) {
+        off_t place = (off_t)(words->begin + (long long)sizeof label * arc);
+        there = pread(words->file, &label, sizeof label, place) == sizeof label;
+    } else {
+        there = arc - words->size < (long long)words->more;
+        label = there ? words->behind[arc - words->size] : 0;
+    }
+    words->broken |= !there;
+    return label;
 }
 
 static int32_t last_of(const Hypothesis *h)
@@ -280,7 +322,60 @@ static const char *const REASONS[] = {
     [DAMAGED] = "the graph is damaged: its arcs lead nowhere; get the file again",
     [ENDLESS] = "arcs without a phone lead on without end; build the graph again",
     [DEAD] = "no hypothesis is left: the log-probabilities are no numbers",
+    [UNREADABLE] = "the unpacked graph can no longer be read; look at the disk that has the cache, "
+                   "and load the graph again",
 };
+
+static const char KEPT[] = "asr.decoding._passing.kept";
+
+static void free_kept(Kept *kept)
+{
+    if (kept != NULL) {
+        free(kept->memory);
+        free(kept->slot_of);
+        free(kept);
+    }
+}
+
+static void let_kept_go(PyObject *capsule) { free_kept(PyCapsule_GetPointer(capsule, KEPT)); }
+
+/* Arcs in a file, for functions that take a graph. */
+static PyObject *keep(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    int file;
+    long long begin;
+    Py_ssize_t count;
+    if (!PyArg_ParseTuple(arguments, "iLn", &file, &begin, &count))
+        return NULL;
+    if (begin < 0 || count < 1 || count > MOST_ARCS)
+        return failed(DAMAGED);
+    size_t blocks = ((size_t)count + BLOCK - 1) / BLOCK;
+    Kept *kept = calloc(1, sizeof *kept);
+    if (kept != NULL) {
+        *kept = (Kept){.file = file, .begin = begin, .count = (size_t)count,
+                       .memory = malloc((size_t)MOST_BLOCKS * BLOCK * ARC_BYTES),
+                       .slot_of = malloc(blocks * sizeof *kept->slot_of)};
+    }
+    if (kept == NULL || kept->memory == NULL || kept->slot_of == NULL) {
+        free_kept(kept);
+        return PyErr_NoMemory();
+    }
+    memset(kept->slot_of, 0xff, blocks * sizeof *kept->slot_of);
+    PyObject *capsule = PyCapsule_New(kept, KEPT, let_kept_go);
+    if (capsule == NULL)
+        free_kept(kept);
+    return capsule;
+}
+
+Graph graph_of(const Py_buffer *view)
+{
+    if (view->obj != NULL)
+        return (Graph){view->buf, length(view), NULL};
+    Kept *kept = view->internal;
+    kept->broken = false;
+    return (Graph){NULL, kept->count, kept};
+}
 
 void let_go(Py_buffer *views, int count)
 {
@@ -291,6 +386,10 @@ void let_go(Py_buffer *views, int count)
 bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int count)
 {
     for (int i = 0; i < count; i++) {
+        if (sizes[i] == ARC_BYTES && PyCapsule_IsValid(objects[i], KEPT)) {
+            views[i] = (Py_buffer){.internal = PyCapsule_GetPointer(objects[i], KEPT)};
+            continue;
+        }
         if (PyObject_GetBuffer(objects[i], &views[i], PyBUF_C_CONTIGUOUS) < 0) {
             let_go(views, i);
             return false;
@@ -307,7 +406,7 @@ bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, i
 
 Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens)
 {
-    *graph = (Graph){views[ARCS].buf, length(&views[ARCS])};
+    *graph = graph_of(&views[ARCS]);
     if (graph->count == 0 || graph->count > MOST_ARCS || tokens > END)
         return DAMAGED;
     const int64_t *keys = views[KEYS].buf;
@@ -395,6 +494,7 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
             status = advance(&work, &graph, now, tokens, (float)beam);
             if (status == FINE)
                 status = recombine(&work, graph.count, used, frame + (int32_t)t, beam, (size_t)most);
+            status = as_read(&graph, NULL, status);
         }
         Py_END_ALLOW_THREADS;
     }
@@ -404,39 +504,111 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     return columns;
 }
 
-/* The hypothesis that is best if it ends, which costs at most `cap`; NOWHERE if none can. */
-static PyObject *best_end(PyObject *module, PyObject *arguments)
+/* The last step of the hypothesis that is best if it ends, which costs at most `cap`. */
+static Status best_end(const Graph *graph, const Py_buffer *views, float cap, bool *ends,
+                       int32_t *last)
 {
-    (void)module;
-    enum { GRAPH, KEY, BLANK_COST, PHONE_COST, COUNT };
-    PyObject *arrays[COUNT];
-    Py_buffer views[COUNT];
-    const Py_ssize_t sizes[COUNT] = {ARC_BYTES, 8, 4, 4};
-    double cap;
-    if (!PyArg_ParseTuple(arguments, "OOOOd", &arrays[GRAPH], &arrays[KEY], &arrays[BLANK_COST],
-                          &arrays[PHONE_COST], &cap) ||
-        !take(arrays, views, sizes, COUNT))
-        return NULL;
-    const Graph graph = {views[GRAPH].buf, length(&views[GRAPH])};
-    const int64_t *keys = views[KEY].buf;
-    const float *blanks = views[BLANK_COST].buf, *phones = views[PHONE_COST].buf;
-    size_t count = length(&views[KEY]);
-    bool fine = length(&views[BLANK_COST]) == count && length(&views[PHONE_COST]) == count;
+    const int64_t *keys = views[KEYS].buf;
+    const float *blanks = views[BLANKS].buf, *phones = views[PHONES].buf;
+    const int32_t *after_blank = views[AFTER_BLANK].buf, *after_phone = views[AFTER_PHONE].buf;
+    size_t count = length(&views[KEYS]);
+    for (int i = BLANKS; i < ARRAYS; i++)
+        if (length(&views[i]) != count)
+            return DAMAGED;
     float least = INFINITY;
-    long best = NOWHERE;
-    for (size_t i = 0; fine && i < count; i++) {
-        fine = keys[i] >= 0 && (uint64_t)keys[i] >> TOKEN_BITS < graph.count;
-        if (!fine)
-            break;
-        float final = final_cost(&graph, (uint32_t)(keys[i] >> TOKEN_BITS), (float)cap);
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i] < 0 || (uint64_t)keys[i] >> TOKEN_BITS >= graph->count)
+            return DAMAGED;
+        float final = final_cost(graph, (uint32_t)(keys[i] >> TOKEN_BITS), cap);
         float cost = lesser(blanks[i], phones[i]) + final;
         if (cost < least) {
             least = cost;
-            best = (long)i;
+            *last = blanks[i] <= phones[i] ? after_blank[i] : after_phone[i];
+            *ends = true;
         }
     }
-    let_go(views, COUNT);
-    return fine ? PyLong_FromLong(best) : failed(DAMAGED);
+    return FINE;
+}
+
+/* The steps that lead to `last`, in `work->steps` from the last one on, without the first `*shared`
+ * of them, which are the first of the `known` ones. */
+static Status walk_back(Work *work, int32_t last, const Py_buffer *history, const Py_buffer *known,
+                        Py_ssize_t *shared)
+{
+    const int32_t *before = history[0].buf, *arcs = history[1].buf, *steps = known->buf;
+    int64_t used = (int64_t)Py_MIN(length(&history[0]), length(&history[1]));
+    *shared = (Py_ssize_t)length(known);
+    for (int32_t step = last; step != NOWHERE; step = before[step]) {
+        if (step < 0 || step >= used || before[step] >= step)
+            return DAMAGED;
+        while (*shared > 0 && steps[*shared - 1] > step)
+            --*shared;
+        if (*shared > 0 && steps[*shared - 1] == step)
+            return FINE;
+        if (!ROOM(work->steps, work->steps.count + 1))
+            return NO_MEMORY;
+        work->steps.at[work->steps.count++] = (Step){step, arcs[step], 0};
+    }
+    *shared = 0;
+    return FINE;
+}
+
+/* How many of the known steps it shares, its other steps, and the labels that these give. */
+static PyObject *path_of(const Work *work, Py_ssize_t shared, const Graph *graph, Words *words)
+{
+    Py_ssize_t count = (Py_ssize_t)work->steps.count;
+    PyObject *steps = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(int32_t));
+    PyObject *labels = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(uint32_t));
+    if (steps != NULL && labels != NULL)
+        for (Py_ssize_t i = 0; i < count; i++) {
+            Step step = work->steps.at[count - 1 - i];
+            ((int32_t *)PyBytes_AS_STRING(steps))[i] = step.before;
+            uint32_t arc = (uint32_t)step.arc;
+            uint32_t label = gives(graph, arc) ? label_of(words, arc) : 0;
+            ((uint32_t *)PyBytes_AS_STRING(labels))[i] = label;
+        }
+    PyObject *path =
+        steps != NULL && labels != NULL ? Py_BuildValue("nOO", shared, steps, labels) : NULL;
+    Py_XDECREF(steps);
+    Py_XDECREF(labels);
+    return path;
+}
+
+static PyObject *best_path(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    enum { MORE = COSTS, BEFORE = ARRAYS, ARC, KNOWN, ALL };
+    const Py_ssize_t sizes[ALL] = {SIZES, 4, 4, 4};
+    PyObject *arrays[ALL], *path = NULL;
+    Py_buffer views[ALL];
+    Words words = {0};
+    double cap;
+    if (!PyArg_ParseTuple(arguments, "O(iLLO)(OOOOO)(OO)Od", &arrays[ARCS], &words.file,
+                          &words.begin, &words.size, &arrays[MORE], &arrays[KEYS], &arrays[BLANKS],
+                          &arrays[PHONES], &arrays[AFTER_BLANK], &arrays[AFTER_PHONE],
+                          &arrays[BEFORE], &arrays[ARC], &arrays[KNOWN], &cap) ||
+        !take(arrays, views, sizes, ALL))
+        return NULL;
+    const Graph graph = graph_of(&views[ARCS]);
+    words.behind = views[MORE].buf;
+    words.more = length(&views[MORE]);
+    Work work = {0};
+    bool ends = false;
+    int32_t last = NOWHERE;
+    Py_ssize_t shared = 0;
+    Status status = best_end(&graph, views, (float)cap, &ends, &last);
+    if (status == FINE && ends)
+        status = walk_back(&work, last, &views[BEFORE], &views[KNOWN], &shared);
+    if (status == FINE && ends)
+        path = path_of(&work, shared, &graph, &words);
+    status = as_read(&graph, &words, status);
+    let_go(views, ALL);
+    free_work(&work);
+    if (status != FINE) {
+        Py_XDECREF(path);
+        return failed(status);
+    }
+    return ends ? path : Py_NewRef(Py_None);
 }
 
 static const char NO_STEPS[] = "these are no steps of the history";
@@ -579,8 +751,9 @@ static PyObject *compacted(PyObject *module, PyObject *arguments)
 }
 
 static PyMethodDef FUNCTIONS[] = {
+    {"keep", keep, METH_VARARGS, "See `asr.decoding.passing.compiled`."},
     {"pass_tokens", pass_tokens, METH_VARARGS, "See `asr.decoding.passing.walk`."},
-    {"best_end", best_end, METH_VARARGS, "See `asr.decoding.passing.best_end`."},
+    {"best_path", best_path, METH_VARARGS, "See `asr.decoding.passing.best_path`."},
     {"best_paths", best_paths, METH_VARARGS, "See `asr.decoding.nbest.best_paths`."},
     {"compacted", compacted, METH_VARARGS, "See `asr.decoding.passing.History.compacted`."},
     {"shared", shared, METH_VARARGS, "See `asr.decoding.passing.History.shared`."},

@@ -13,16 +13,36 @@
 #include <string.h>
 
 enum { BLANK = 0, NOWHERE = -1, TOKEN_BITS = 6, TOKEN = (1 << TOKEN_BITS) - 1, END = TOKEN };
-enum { NEVER = INT16_MAX, ARC_BYTES = 6, MOST_ARCS = 1 << 24 };
+enum { NEVER = INT16_MAX, ARC_BYTES = 6, MOST_ARCS = 1 << 24, GIVES = 1 << 30 };
 enum { MOST_WAYS = 1 << 20, COST_RANKS = (1 << 18) - 1 };
 static const float STEP = 1.0f / 32;
 
-typedef enum { FINE, NO_MEMORY, DAMAGED, ENDLESS, DEAD } Status;
+typedef enum { FINE, NO_MEMORY, DAMAGED, ENDLESS, DEAD, UNREADABLE } Status;
 
-/* An array of arcs, see `PACKED` in asr/decoding/graph.py; a state is the place of its first. */
+/* Arcs in a file, of which the blocks that were read last are kept.
+ *
+ * Mapped into memory, a graph would soon be there as a whole: what a search comes by is spread over
+ * nearly all pages. When there is no room left, that block goes which was not looked at since the
+ * hand came by last, as in the clock algorithm (Corbato 1968). One thread uses this at a time. */
+enum { BLOCK = 256, MOST_BLOCKS = 2048 };
 typedef struct {
-    const uint8_t *arcs;
+    int file;
+    long long begin;          /* of the first arc, in the file */
+    size_t count;             /* of arcs */
+    uint8_t *memory;          /* MOST_BLOCKS blocks */
+    int32_t *slot_of;         /* of each block, or NOWHERE */
+    int32_t block_of[MOST_BLOCKS];
+    bool looked_at[MOST_BLOCKS];
+    int32_t used, hand;
+    bool broken;              /* something could not be read */
+} Kept;
+
+/* Arcs, see `PACKED` in asr/decoding/graph.py, all in memory or in a file; a state is the place of
+ * its first. */
+typedef struct {
+    const uint8_t *arcs; /* NULL if in a file */
     size_t count;
+    Kept *kept;
 } Graph;
 
 typedef struct {
@@ -78,14 +98,52 @@ bool grow(void *at, size_t *room, size_t needed, size_t size);
 static inline float lesser(float a, float b) { return b < a ? b : a; }
 static inline float cost_of(const Hypothesis *h) { return lesser(h->phone, h->blank); }
 
+/* Reads a block of arcs from the file; its slot, or NOWHERE if it cannot be read. */
+int32_t fetch(Kept *kept, size_t block);
+
+static inline const uint8_t *bytes_at(const Graph *graph, size_t place)
+{
+    static const uint8_t nothing[ARC_BYTES] = {END, 0, 0, 0x80, 0xff, 0x7f}; /* ends; NEVER */
+    if (graph->arcs != NULL)
+        return graph->arcs + place * ARC_BYTES;
+    Kept *kept = graph->kept;
+    int32_t slot = kept->slot_of[place / BLOCK];
+    if (slot == NOWHERE && (slot = fetch(kept, place / BLOCK)) == NOWHERE)
+        return nothing;
+    kept->looked_at[slot] = true;
+    return kept->memory + ((size_t)slot * BLOCK + place % BLOCK) * ARC_BYTES;
+}
+
 static inline Arc arc_at(const Graph *graph, size_t place)
 {
+    const uint8_t *at = bytes_at(graph, place);
     uint32_t key;
     int16_t steps;
-    memcpy(&key, graph->arcs + place * ARC_BYTES, sizeof key);
-    memcpy(&steps, graph->arcs + place * ARC_BYTES + sizeof key, sizeof steps);
+    memcpy(&key, at, sizeof key);
+    memcpy(&steps, at + sizeof key, sizeof steps);
     return (Arc){key & ((MOST_ARCS << TOKEN_BITS) - 1), steps * STEP, key >> 31};
 }
+
+/* The labels of words that arcs give: first those in a file, then those in memory. */
+typedef struct {
+    int file;
+    long long begin, size; /* where they are in the file, and how many */
+    const uint32_t *behind;
+    size_t more;
+    bool broken; /* a label could not be read */
+} Words;
+
+/* Whether an arc gives a word or a tag; the arc from nowhere, NOWHERE, gives none. */
+static inline bool gives(const Graph *graph, uint32_t arc)
+{
+    uint32_t key = 0;
+    if (arc < graph->count)
+        memcpy(&key, bytes_at(graph, arc), sizeof key);
+    return key & GIVES;
+}
+
+/* The label that such an arc gives. */
+uint32_t label_of(Words *words, uint32_t arc);
 
 /* What it costs to end in a state. */
 static inline float final_cost(const Graph *graph, uint32_t state, float cap)
@@ -108,10 +166,20 @@ enum { ARCS, COSTS, KEYS, BLANKS, PHONES, AFTER_BLANK, AFTER_PHONE };
 enum { ARRAYS = AFTER_PHONE + 1 };
 #define SIZES ARC_BYTES, 4, 8, 4, 4, 4, 4
 
+/* The graph that `take` was given. */
+Graph graph_of(const Py_buffer *view);
+/* What became of it all, if but for reading it went as `status` says. */
+static inline Status as_read(const Graph *graph, const Words *words, Status status)
+{
+    bool broken = (graph->kept != NULL && graph->kept->broken) || (words != NULL && words->broken);
+    return broken ? UNREADABLE : status;
+}
+
 /* Checks that the arrays fit together; the hypotheses become `work->alive`. */
 Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens);
 
-/* Views `count` arrays with items of these sizes; false, with an error set, if they are others. */
+/* Views `count` arrays with items of these sizes; false, with an error set, if they are others. In
+ * the place of arcs there may be what `kept` gave. */
 bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int count);
 void let_go(Py_buffer *views, int count);
 static inline size_t length(const Py_buffer *view) { return (size_t)(view->len / view->itemsize); }

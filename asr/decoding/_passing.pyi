@@ -3,10 +3,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Graph = Array | object
+Two = tuple[Array, Array]
 Five = tuple[Array, Array, Array, Array, Array]
+Words = tuple[int, int, int, Array]
 
+def keep(file: int, begin: int, count: int, /) -> object: ...
 def pass_tokens(
-    graph: Array,
+    graph: Graph,
     costs: Array,
     alive: Five,
     steps: int,
@@ -15,14 +19,16 @@ def pass_tokens(
     most: int,
     /,
 ) -> tuple[bytes, ...]: ...
-def best_end(graph: Array, keys: Array, blank: Array, phone: Array, cap: float, /) -> int: ...
+def best_path(
+    graph: Graph, words: Words, alive: Five, history: Two, known: Array, cap: float, /
+) -> tuple[int, bytes, bytes] | None: ...
 def best_paths(
-    graph: Array,
+    graph: Graph,
     costs: Array,
     alive: Five,
-    words: tuple[int, int, int, Array],
+    words: Words,
     hashes: Array,
-    history: tuple[Array, Array],
+    history: Two,
     beam: float,
     most: int,
     cap: float,

@@ -5,9 +5,7 @@
 
 #include "_passing.h"
 
-#include <unistd.h>
-
-enum { GIVES = 1 << 30, LOOKED_UP = 1 << 12 };
+enum { LOOKED_UP = 1 << 12 };
 
 typedef struct {
     uint32_t key;
@@ -21,16 +19,6 @@ typedef struct {
     int32_t before; /* row of the frame before; for those behind the first ones a candidate */
     uint32_t arc;
 } Candidate;
-
-/* The labels of words that arcs give: first those in a file, then those in memory. */
-typedef struct {
-    int file;
-    long long begin, size; /* where they are in the file, and how many */
-    const uint32_t *behind;
-    size_t more;
-    bool broken;                               /* a label could not be read */
-    uint32_t arcs[LOOKED_UP], labels[LOOKED_UP]; /* what was read: by hash of the arc, arc and 1 */
-} Words;
 
 typedef struct {
     size_t rows, candidates; /* the first of each */
@@ -64,6 +52,7 @@ typedef struct {
     ARRAY(Step) steps; /* candidates and frames; the step before is that of the frame behind */
     double score;      /* of the best path */
     double spent;
+    uint32_t arcs[LOOKED_UP], labels[LOOKED_UP]; /* what was read: by hash of the arc, arc and 1 */
 } Trellis;
 
 static void free_trellis(Trellis *trellis)
@@ -78,29 +67,17 @@ static void free_trellis(Trellis *trellis)
     free(trellis->steps.at);
 }
 
-/* The label that an arc gives, or 0; the arc from nowhere, NOWHERE, gives none. */
-static uint32_t label_of(const Graph *graph, Words *words, uint32_t arc)
+/* The label that an arc gives, or 0. */
+static uint32_t label_at(Trellis *trellis, uint32_t arc)
 {
-    uint32_t key, label = 0, *at = &words->arcs[arc % LOOKED_UP];
-    if (arc >= graph->count)
+    uint32_t place = arc % LOOKED_UP;
+    if (!gives(trellis->graph, arc))
         return 0;
-    memcpy(&key, graph->arcs + (size_t)arc * ARC_BYTES, sizeof key);
-    if (!(key & GIVES))
-        return 0;
-    if (*at == arc + 1)
-        return words->labels[arc % LOOKED_UP];
-    bool there;
-    if (arc < words->size) {
-        off_t place = words->begin + (off_t)sizeof label * arc;
-        there = pread(words->file, &label, sizeof label, place) == sizeof label;
-    } else {
-        there = arc - words->size < (long long)words->more;
-        label = there ? words->behind[arc - words->size] : 0;
+    if (trellis->arcs[place] != arc + 1) {
+        trellis->arcs[place] = arc + 1;
+        trellis->labels[place] = label_of(trellis->words, arc);
     }
-    words->broken |= !there;
-    *at = arc + 1;
-    words->labels[arc % LOOKED_UP] = label;
-    return label;
+    return trellis->labels[place];
 }
 
 static float place_cost(const Row *rows, int32_t place)
@@ -201,11 +178,11 @@ static int32_t owner(const Frame *frame, const Candidate *candidates, int32_t ca
 }
 
 /* Puts the words of a candidate before what was said. */
-static uint64_t said(const Trellis *trellis, const Frame *frame, int32_t candidate, uint64_t words)
+static uint64_t said(Trellis *trellis, const Frame *frame, int32_t candidate, uint64_t words)
 {
     const Candidate *candidates = trellis->candidates.at + frame->candidates;
     while (true) {
-        uint32_t label = label_of(trellis->graph, trellis->words, candidates[candidate].arc);
+        uint32_t label = label_at(trellis, candidates[candidate].arc);
         if (label > 0 && label < trellis->known)
             words = words * 0x9E3779B97F4A7C15u + trellis->hashes[label];
         if (candidate < (int32_t)frame->first_ways)
@@ -389,7 +366,7 @@ typedef struct {
 /* Adds a step; false if there is no room. */
 static bool add_step(Trellis *trellis, Paths *paths, uint32_t arc, int32_t frame)
 {
-    uint32_t label = label_of(trellis->graph, trellis->words, arc);
+    uint32_t label = label_at(trellis, arc);
     if (!ROOM(paths->steps, paths->steps.count + 1))
         return false;
     paths->steps.at[paths->steps.count++] = (Step){(int32_t)label, (int32_t)arc, frame};
@@ -521,8 +498,7 @@ PyObject *best_paths(PyObject *module, PyObject *arguments)
             status = backward(&trellis, costs, limit, (size_t)n, (size_t)many);
         if (status == FINE)
             status = read_paths(&trellis, &paths, (size_t)n, views, &views[BEFORE]);
-        if (status == FINE && words.broken)
-            status = DAMAGED;
+        status = as_read(&graph, &words, status);
         Py_END_ALLOW_THREADS;
     }
     let_go(views, ALL);

@@ -1,8 +1,8 @@
 """Search graphs: as they ship, and as the search walks through them.
 
 What ships is an `.npz` archive with LZMA compression. On first use it is unpacked into the user's
-cache. From there its arcs are mapped into memory: processes share them, and only those are read
-that a search comes by. Words stay in the file, and are read when they are said.
+cache. There it stays: arcs are read as a search comes by, and those that were read last are kept;
+words are read when they are said.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,16 +172,19 @@ class Graph:
         vocabulary: its words.
         root: as that of `PhoneGraph`; if there is one it is 0. Its second arc cannot be taken, and
             can become one that takes no phone.
-        arcs: [A + 1] of `PACKED`.
+        arcs: [A + 1] of `PACKED`, in memory or in the cache.
         word: [A], the label of the word that an arc gives; 0 for none.
-        stored: where the arcs lie, with room behind them; None if in memory.
+        stored: where the arcs lie in the cache, with room behind them; None if they do not.
+        kept: for each thread that walks through arcs in the cache at the same time, those that it
+            read last; see `asr.decoding.passing.compiled`.
     """
 
     vocabulary: Vocabulary
     root: int | None
-    arcs: NDArray[np.void] = field(repr=False)
+    arcs: NDArray[np.void] | Stored = field(repr=False)
     word: NDArray[np.uint32] | Stored = field(repr=False)
     stored: Stored | None = field(default=None, repr=False, compare=False)
+    kept: deque[object] = field(default_factory=deque, repr=False, compare=False)
 
     @classmethod
     def of(cls, graph: PhoneGraph) -> Graph:
@@ -242,7 +247,7 @@ class Graph:
     @property
     def start(self) -> int:
         """The state in which nothing was said."""
-        return int(self.arcs["key"][-1] & ~np.uint32(LAST)) >> TOKEN_BITS
+        return int(self.keys(np.array([len(self.arcs) - 1]))[0]) >> TOKEN_BITS
 
     @property
     def identity(self) -> str | None:
@@ -251,16 +256,16 @@ class Graph:
 
     def keys(self, arcs: Ints) -> NDArray[np.int64]:
         """The states that some arcs lead to, and in the lowest bits the tokens that they take."""
-        return self.arcs["key"][arcs].astype(np.int64) & (GIVES - 1)
+        return self.arcs[arcs]["key"].astype(np.int64) & (GIVES - 1)
 
     def costs(self, arcs: Ints) -> Floats:
         """What some arcs cost, in nats."""
-        costs: Floats = self.arcs["cost"][arcs] * np.float32(STEP)
+        costs: Floats = self.arcs[arcs]["cost"] * np.float32(STEP)
         return costs
 
     def gives(self, arcs: Ints) -> NDArray[np.bool_]:
         """Whether some arcs give a word."""
-        given: NDArray[np.bool_] = self.arcs["key"][arcs] & np.uint32(GIVES) > 0
+        given: NDArray[np.bool_] = self.arcs[arcs]["key"] & np.uint32(GIVES) > 0
         return given
 
     def words(self, arcs: Ints) -> NDArray[np.uint32]:
@@ -270,6 +275,14 @@ class Graph:
         if len(given):
             words[given] = self.word[arcs[given]]
         return words
+
+    @cached_property
+    def places(self) -> tuple[int, int, int, NDArray[np.uint32]]:
+        """Where `word` lies: number, first byte and size of a file, then what is in memory."""
+        if not isinstance(self.word, Stored):
+            return -1, 0, 0, self.word
+        behind = np.empty(0, np.uint32) if self.word.behind is None else self.word.behind
+        return self.word.file.fileno(), self.word.begin, self.word.size, behind
 
     @property
     def break_off(self) -> float:
@@ -283,8 +296,9 @@ class Graph:
         """What it costs to end in some states, `break_off` where no sentence ends."""
         most = np.float32(self.break_off)
         final = np.full(len(states), most)
-        ends = (self.arcs["key"][states] & END == END).nonzero()[0]
-        steps = self.arcs["cost"][states[ends]]
+        arcs = self.arcs[states]
+        ends = (arcs["key"] & END == END).nonzero()[0]
+        steps = arcs["cost"][ends]
         final[ends] = np.where(steps < NEVER, np.minimum(steps * np.float32(STEP), most), most)
         return final
 
@@ -293,11 +307,18 @@ class Graph:
         count, going, most = np.zeros(len(states), np.int64), np.arange(len(states)), 4
         while len(going):
             places = states[going, None] + np.arange(most)
-            last = self.arcs["key"][np.minimum(places, len(self.arcs) - 1)] >= LAST
+            last = self.arcs[np.minimum(places, len(self.arcs) - 1)]["key"] >= LAST
             count[going] = last.argmax(axis=1) + 1
             going = going[~last[np.arange(len(going)), count[going] - 1]]
             most *= 16
         return ranges(states, count)
+
+    def mapped(self) -> Graph:
+        """The same with its arcs mapped into memory, for those who look at many at once."""
+        if self.stored is None:
+            return self
+        arcs = self.stored.mapped(mmap.ACCESS_READ, ROOM)[: len(self.stored)]
+        return replace(self, arcs=arcs)
 
     def extended(
         self,
@@ -323,11 +344,11 @@ class Graph:
         if len(arcs) > ROOM:
             raise GraphError(f"{len(arcs)} phones are too many to add, {ROOM} can be")
         if self.stored is None:
-            made = np.append(self.arcs, np.zeros(len(arcs), PACKED))
+            made = np.append(self.arcs[:], np.zeros(len(arcs), PACKED))
         else:
             made = self.stored.mapped(mmap.ACCESS_COPY, len(arcs))
         made[1] = entry
-        made[len(self.arcs) - 1 :] = np.append(arcs, self.arcs[-1:])
+        made[len(self.arcs) - 1 :] = np.append(arcs, self.arcs[np.array([len(self.arcs) - 1])])
         if isinstance(self.word, Stored):
             word: Stored | NDArray[np.uint32] = self.word.extended(words)
         else:
@@ -373,7 +394,7 @@ def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
             with unpacked.open("wb") as file:
                 for array in (vocabulary.text, vocabulary.ends, graph.word):
                     Stored.write(file, array[:])
-                Stored.write(file, graph.arcs, ROOM)
+                Stored.write(file, graph.arcs[:], ROOM)
             unpacked.replace(target)
     except OSError as error:
         raise GraphError(
@@ -383,14 +404,17 @@ def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
 
 
 def _opened(cached: Path) -> Graph:
+    from asr.decoding.passing import COMPILED
+
     file = cached.open("rb")
     try:
         text, ends, word, arcs = (Stored.read(file) for _ in range(4))
-        mapped = arcs.mapped(mmap.ACCESS_READ, ROOM)[: len(arcs)]
+        arcs.mapped(mmap.ACCESS_READ, ROOM)  # if it can be
     except ValueError:
         file.close()
         raise
-    return Graph(Vocabulary(text, ends), 0, mapped, word, arcs)
+    graph = Graph(Vocabulary(text, ends), 0, arcs, word, arcs)
+    return graph if COMPILED else graph.mapped()
 
 
 def _digest(path: Path) -> str:

@@ -25,7 +25,6 @@ from asr.decoding.graph import BREAK_OFF
 from asr.decoding.hashes import BASE
 from asr.decoding.hypothesis import BLANK
 from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
-from asr.decoding.stored import Stored
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def best_paths(
         return trellis.score, list(trellis.paths(n, within))
     known = history.before[: history.used], history.arc[: history.used]
     score, *columns = passing.call(
-        "best_paths", graph, alive, costs, _words(graph), graph.vocabulary.hashes, known,
+        "best_paths", graph, alive, costs, graph.places, graph.vocabulary.hashes, known,
         options.beam, options.max_active, cap, n, within, MOST,
     )  # fmt: skip
     types = np.int64, np.float64, np.int32, np.int32, np.uint32
@@ -179,14 +178,6 @@ def best_paths(
         Way(arcs[begin:end], labels[begin:end], frames[begin:end], min(each, score))
         for (begin, end), each in zip(bounds, scores.tolist(), strict=True)
     ]
-
-
-def _words(graph: Graph) -> tuple[int, int, int, NDArray[Any]]:
-    """Where the labels of words are: of a file number, first byte and size, then an array."""
-    if not isinstance(graph.word, Stored):
-        return -1, 0, 0, graph.word
-    behind = np.empty(0, np.uint32) if graph.word.behind is None else graph.word.behind
-    return graph.word.file.fileno(), graph.word.begin, graph.word.size, behind
 
 
 @dataclass(frozen=True)

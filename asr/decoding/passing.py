@@ -21,6 +21,7 @@ import numpy as np
 
 from asr.decoding.graph import END
 from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
+from asr.decoding.stored import Stored
 from asr.errors import GraphError
 
 try:
@@ -265,20 +266,41 @@ _COLUMNS = (np.int64, np.float32, np.float32, *5 * [np.int32])
 """Types of the arrays in what `_passing.pass_tokens` gives back: hypotheses, steps."""
 
 
-def best_end(graph: Graph, alive: Beam, cap: float) -> int:
-    """The place of the hypothesis that is best if nothing follows; NOWHERE if none can end.
+def best_path(
+    graph: Graph, alive: Beam, history: History, known: NDArray[np.int32], cap: float
+) -> tuple[int, NDArray[np.int32], NDArray[np.uint32]] | None:
+    """The steps of the hypothesis that is best if nothing follows.
 
     Args:
         graph: what they walked through.
         alive: the hypotheses.
+        history: their steps.
+        known: steps that lead to another one.
         cap: ending in a state costs what it costs there, and no more than this.
+
+    Returns:
+        how many steps it shares with `known`, those behind them, and the labels of these; None if
+        no hypothesis can end.
+
+    Raises:
+        GraphError: the graph is damaged.
     """
     if COMPILED:
-        place: int = _compiled("best_end", graph.arcs, alive.keys, alive.blank, alive.phone, cap)
-        return place
+        found = compiled(
+            "best_path", graph, graph.places, _columns(alive), (history.before, history.arc),
+            known, cap,
+        )  # fmt: skip
+        if found is None:
+            return None
+        shared, new, labels = found
+        return shared, np.frombuffer(new, np.int32), np.frombuffer(labels, np.uint32)
     cost = alive.cost + np.minimum(graph.finals(alive.states), np.float32(cap))
     best = int(np.argmin(cost))
-    return best if cost[best] < NEVER else NOWHERE
+    if not cost[best] < NEVER:
+        return None
+    shared, path = history.path(int(alive.last[best]), known)
+    steps = np.array(path, np.int32)
+    return shared, steps, graph.words(history.arc[steps])
 
 
 def call(name: str, graph: Graph, alive: Beam, costs: Floats, *rest: Any) -> tuple[Any, ...]:
@@ -294,16 +316,36 @@ def call(name: str, graph: Graph, alive: Beam, costs: Floats, *rest: Any) -> tup
     Raises:
         GraphError: the graph is damaged, or the costs are no numbers.
     """
-    beams = (alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone)
     costs = np.ascontiguousarray(costs, np.float32)
-    columns: tuple[Any, ...] = _compiled(name, graph.arcs, costs, beams, *rest)
+    columns: tuple[Any, ...] = compiled(name, graph, costs, _columns(alive), *rest)
     return columns
 
 
-def _compiled(name: str, *arguments: Any) -> Any:
-    """What a function of `_passing` answers; its complaints are those of the graph."""
+def _columns(alive: Beam) -> tuple[Ints, Floats, Floats, Ints, Ints]:
+    return alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone
+
+
+def compiled(name: str, graph: Graph, *arguments: Any) -> Any:
+    """What a function of `_passing` answers about a graph.
+
+    Of arcs in the cache those that were read last are kept, some 3 MB. Threads that walk through
+    the graph at the same time have theirs each.
+
+    Raises:
+        GraphError: the function complains.
+    """
+    function, arcs = getattr(_passing, name), graph.arcs
     try:
-        return getattr(_passing, name)(*arguments)
+        if not isinstance(arcs, Stored):
+            return function(arcs, *arguments)
+        try:
+            kept = graph.kept.pop()
+        except IndexError:  # this thread is one more
+            kept = _passing.keep(arcs.file.fileno(), arcs.begin, arcs.size)
+        try:
+            return function(kept, *arguments)
+        finally:
+            graph.kept.append(kept)
     except ValueError as error:
         raise GraphError(str(error)) from None
 

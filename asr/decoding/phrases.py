@@ -210,12 +210,12 @@ def with_phrases(
         return graph
     if graph.root is None:
         return _cheaper(graph, phrases)
-    if graph.arcs["key"][1] & TOKEN == BLANK:
+    if graph.keys(np.array([1]))[0] & TOKEN == BLANK:
         raise GraphError("the graph has phrases already: give all of them at once")
     filler = [phrase for phrase in phrases if phrase.text.strip() == UNKNOWN]
     spelled = {phrase: phrase.words() for phrase in phrases if phrase not in filler}
     entries, vocabulary = _entries(graph, spelled, lexicon)
-    begun = _begun(graph, [entry for entry in entries.values() if entry.known])
+    begun = _begun(graph.mapped(), [entry for entry in entries.values() if entry.known])
     tree = _Tree(len(graph.arcs))
     for phrase, words in spelled.items():
         path = [entries[word] for word in words]
@@ -245,7 +245,7 @@ def _cheaper(graph: Graph, phrases: Sequence[Phrase]) -> Graph:
                 raise phrase.error(f"it cannot occur, for the grammar has no word {word!r}")
             part = phrase.boost / len(spoken)
             boosts[labels[word]] = max(boosts[labels[word]], part)
-    arcs = graph.arcs.copy()
+    arcs = graph.arcs[:].copy()
     arcs["cost"] -= to_steps(boosts)[given]
     return replace(graph, arcs=arcs)
 

@@ -13,7 +13,7 @@ from asr.decoding.confidence import FEATURES, rated
 from asr.decoding.graph import BREAK_OFF
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import NO_STEPS, NOWHERE, Beam, History, best_end, start, walk
+from asr.decoding.passing import NO_STEPS, Beam, History, best_path, start, walk
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
 
@@ -116,6 +116,7 @@ class GraphState:
         steps: how many steps of the history there were.
         path: [n], the steps of the best hypothesis.
         labels: [n], what each of them gives: a word, above those a tag, or 0.
+        texts: the words among these.
         room: how many steps there may be until those that lead nowhere are taken out.
         after: the state of the graph that the words before the first frame led to, if any.
         frames: T, how many there were.
@@ -128,6 +129,7 @@ class GraphState:
     steps: int
     path: NDArray[np.int32] = field(repr=False)
     labels: NDArray[np.uint32] = field(repr=False)
+    texts: Texts = ()
     room: int = ROOM
     after: int | None = None
     frames: int = 0
@@ -189,6 +191,7 @@ class GraphSearch:
             self.options.max_active,
         )
         path, labels = self._path(alive, history, BREAK_OFF, state)
+        texts = state.texts if labels is state.labels else self.graph.vocabulary.texts(labels)
         state = replace(
             state,
             chunks=_joined(*state.chunks, log_probs),
@@ -197,10 +200,9 @@ class GraphSearch:
             steps=history.used,
             path=path,
             labels=labels,
+            texts=texts,
             frames=state.frames + len(log_probs),
         )
-        words = self.graph.vocabulary
-        texts = tuple(words[label][0] for label in labels[words.has(labels)].tolist())
         return texts, _compacted(state) if state.steps > state.room else state
 
     def start(self, after: int | None = None) -> GraphState:
@@ -280,16 +282,12 @@ class GraphSearch:
 
         None if none can end; those of `known`, an earlier state, if they are still the same.
         """
-        best = best_end(self.graph, alive, cap)
-        if best == NOWHERE:
+        found = best_path(self.graph, alive, history, known.path, cap)
+        if found is None:
             return NO_STEPS, NO_LABELS
-        blank = alive.blank[best] <= alive.phone[best]
-        last = int((alive.after_blank if blank else alive.after_phone)[best])
-        shared, new = history.path(last, known.path)
-        if not new and shared == len(known.path):
+        shared, steps, labels = found
+        if not len(steps) and shared == len(known.path):
             return known.path, known.labels
-        steps = np.array(new, np.int32)
-        labels = self.graph.words(history.arc[steps])
         return (
             np.concatenate((known.path[:shared], steps)),
             np.concatenate((known.labels[:shared], labels)),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from asr.errors import GraphError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 BOUNDARY = 64
 """Each array begins at a multiple of so many bytes."""
+
+UNREADABLE = (
+    "the unpacked graph can no longer be read; look at the disk that has the cache, and load the "
+    "graph again"
+)
 
 ONE_AT_A_TIME = Lock()
 
@@ -91,12 +98,16 @@ class Stored:
         return self.size + (0 if self.behind is None else len(self.behind))
 
     def __getitem__(self, places: slice | NDArray[np.integer[Any]]) -> Array:
-        """The elements at some places, or those of a range that are in the file."""
+        """The elements at some places, or those of a range that are in the file.
+
+        Negative places count from the end.
+        """
         if isinstance(places, slice):
             begin, end, _ = places.indices(self.size)
             return self._read([begin], end - begin)
+        places = np.where(places < 0, places + len(self), places)
         if self.behind is None or not (later := places >= self.size).any():
-            return self._read(places.tolist(), 1)
+            return self._read(places.ravel().tolist(), 1).reshape(places.shape)
         found = np.zeros(len(places), self.dtype)
         found[later] = self.behind[places[later] - self.size]
         found[~later] = self._read(places[~later].tolist(), 1)
@@ -106,4 +117,7 @@ class Stored:
         """So many elements from each of some places on."""
         file, width = self.file.fileno(), self.dtype.itemsize
         parts = (read_at(file, count * width, self.begin + place * width) for place in begins)
-        return np.frombuffer(b"".join(parts), self.dtype)
+        data = b"".join(parts)
+        if len(data) != len(begins) * count * width:
+            raise GraphError(UNREADABLE)
+        return np.frombuffer(data, self.dtype)

@@ -75,6 +75,11 @@ class Vocabulary:
         """Which of some labels are words; 0 stands for nothing, and those above for tags."""
         return (labels > 0) & (labels <= len(self))
 
+    def texts(self, labels: NDArray[np.uint32]) -> tuple[str, ...]:
+        """The words among some labels."""
+        most = len(self)
+        return tuple(self[label][0] for label in labels.tolist() if 0 < label <= most)
+
     @property
     def lines(self) -> list[str]:
         """All of them."""

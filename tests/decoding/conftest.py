@@ -21,7 +21,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
     folder = tmp_path_factory.mktemp("graph")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        return loaded(small_graph(), folder / "small.graph")
+        return loaded(small_graph(), folder / "small.graph").mapped()  # for numpy as well
 
 
 @pytest.fixture(scope="module", params=["compiled", "numpy"])
