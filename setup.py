@@ -6,7 +6,7 @@ setup(
     ext_modules=[
         Extension(
             "asr.decoding._passing",
-            ["asr/decoding/_passing.c", "asr/decoding/_trellis.c"],
+            [f"asr/decoding/_{part}.c" for part in ("passing", "trellis", "distances")],
             depends=["asr/decoding/_passing.h"],
             extra_compile_args=["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off"],
             optional=True,  # without a compiler numpy does the work

@@ -68,7 +68,7 @@ class Settings:
     endpoint: dict[str, float] = field(default_factory=dict)
     int8: str | None = None
     language_model: str | None = None
-    language_scale: float = 0.6
+    language_scale: float = 0.65
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -199,14 +199,13 @@ class Recognizer:
 
                 search = GraphSearch(with_phrases(search.graph, phrases), search.options)
         if self.language_model and grammar is None and isinstance(search, GraphSearch):
-            from asr.decoding.rescoring import DEPTH, RescoredSearch
+            from asr.decoding.rescoring import RescoredSearch
 
             search = RescoredSearch(
                 search,
                 self.language_model,
                 self.bundle.settings.language_scale,
                 settling=nbest == 1,
-                depth=max(nbest, DEPTH),
             )
         return Task(search, grammar, tuple(phrases), nbest)
 

@@ -51,7 +51,8 @@ class Alternative:
 
     Attributes:
         text: the words, joined by spaces.
-        score: how much likelier it is than the best, in nats, as the search weighs it: 0 or less.
+        score: how much likelier it is than the likeliest of them, in nats, as the search weighs it:
+            0 or less. Where a language model decides the first may be less likely than another.
         words: each with its times.
         match: what they mean, if there is a grammar.
     """
@@ -73,7 +74,8 @@ class Segment:
         confidence: in [0, 1]: the mean of the words'; with a grammar, how likely the sentence was
             said, and not something that the grammar does not allow.
         words: each with its times.
-        alternatives: the likeliest hypotheses, of which this is the first, if they were asked for.
+        alternatives: the likeliest hypotheses, before which this one stands, if they were asked
+            for.
         match: what was meant, if there is a grammar.
     """
 

@@ -188,7 +188,7 @@ class Segmenter:
         grammar = state.task.grammar
         return Alternative(
             " ".join(word.text for word in hypothesis.words),
-            hypothesis.score - verdict.alternatives[0].score,
+            hypothesis.score - max(each.score for each in verdict.alternatives),
             tuple(self._word(word, state) for word in hypothesis.words),
             grammar.match(hypothesis.labels) if grammar else None,
         )

@@ -756,6 +756,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"best_path", best_path, METH_VARARGS, "See `asr.decoding.passing.best_path`."},
     {"best_paths", best_paths, METH_VARARGS, "See `asr.decoding.nbest.best_paths`."},
     {"compacted", compacted, METH_VARARGS, "See `asr.decoding.passing.History.compacted`."},
+    {"distances", distances, METH_VARARGS, "See `asr.decoding.risk.distances`."},
     {"shared", shared, METH_VARARGS, "See `asr.decoding.passing.History.shared`."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,4 @@
-/* What _passing.c and _trellis.c share: how tokens are passed, and how arrays come from Python. */
+/* What _passing.c, _trellis.c and _distances.c share: how tokens are passed, and how arrays come from Python. */
 
 #ifndef RILL_PASSING_H
 #define RILL_PASSING_H
@@ -202,8 +202,9 @@ static inline size_t length(const Py_buffer *view) { return (size_t)(view->len /
 /* Sets the error of a status; NULL. */
 PyObject *failed(Status status);
 
-/* See `asr.decoding.nbest.best_paths`. */
+/* See `asr.decoding.nbest.best_paths` and `asr.decoding.risk.distances`. */
 PyObject *best_paths(PyObject *module, PyObject *arguments);
+PyObject *distances(PyObject *module, PyObject *arguments);
 
 #pragma GCC visibility pop
 

@@ -2,7 +2,8 @@
 
 A graph can hold what follows two words; a recurrent model knows the whole sentence, but has to be
 asked about each. So the search in the graph proposes, and its best hypotheses are weighed again
-with both models, as a product of powers (log-linear interpolation, Klakow 1998).
+with both models, as a product of powers (log-linear interpolation, Klakow 1998). Of these it is not
+the likeliest that is taken, but the one with the fewest expected errors (`asr.decoding.risk`).
 
 That is not left to the end of a segment: words that three others follow are settled, and the search
 goes on behind them, in the state of the graph that they have led to. So words become stable while
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.decoding.nbest import ways
+from asr.decoding.risk import fewest_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,15 +31,15 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-DEPTH = 50
-"""So many hypotheses are weighed, if no more are asked for."""
-WITHIN = 8.0
+DEPTH = 100
+"""So many hypotheses are weighed."""
+WITHIN = 10.0
 """Hypotheses that cost the search so much more than the best are not weighed, in nats."""
 LOOK = 24
 """Frames between two looks at what can be settled."""
 BEHIND = 3
 """Words that have to be heard behind a word before it is settled; the last may still be spoken."""
-OPEN = 60
+OPEN = 80
 """Nothing is settled before so many frames are open."""
 
 
@@ -68,7 +70,10 @@ class RescoredState:
 
     @cached_property
     def ranked(self) -> list[Way]:
-        """The ways to go on behind what is settled if nothing follows, the best first."""
+        """The ways to go on behind what is settled if nothing follows.
+
+        First comes the one that is taken, then the others, the likeliest first.
+        """
         return self.search.ranked(self, over=True)
 
     @cached_property
@@ -86,14 +91,12 @@ class RescoredSearch:
         model: of the language.
         scale: weight of the model; the graph's language model has the rest.
         settling: words become stable while more is said. Otherwise all stays open to the end.
-        depth: how many hypotheses are weighed.
     """
 
     search: GraphSearch
     model: LanguageModel
     scale: float
     settling: bool = True
-    depth: int = DEPTH
 
     def start(self, after: int | None = None) -> RescoredState:
         """Where it stands before the first frame; see `GraphSearch.start`."""
@@ -128,7 +131,10 @@ class RescoredSearch:
         return (*state.settled, *_moved(best, state.begin))
 
     def alternatives(self, state: RescoredState, n: int) -> list[Hypothesis]:
-        """The n best hypotheses if nothing follows; see `asr.decoding.nbest.alternatives`."""
+        """The n best hypotheses if nothing follows; see `asr.decoding.nbest.alternatives`.
+
+        The one that is taken comes first, even if another is likelier.
+        """
         reached = state.open or self.search.start()
         found = [way.hypothesis(self.search, reached) for way in state.ranked[:n]]
         return [
@@ -146,24 +152,26 @@ class RescoredSearch:
         return self.search.behind(state.best, count - len(state.settled))
 
     def ranked(self, state: RescoredState, *, over: bool) -> list[Way]:
-        """The ways to go on behind what is settled, the best first.
+        """The ways to go on behind what is settled; see `RescoredState.ranked`.
 
         Args:
             state: where the search stands.
             over: nothing follows.
         """
         reached = state.open or self.search.start()
-        found = ways(self.search, reached, self.depth, WITHIN, over=over)
+        found = ways(self.search, reached, DEPTH, WITHIN, over=over)
         said = [self.model.ids(way.hashes(self.search.graph)).tolist() for way in found]
         spoken = self.model.scores(said, before=state.read, over=over)
         costs = self.search.graph.costs
         expected = [-float(costs(way.arcs).sum()) for way in found]
         change = self.scale * (spoken - spoken.max() - np.array(expected))
-        weighed = [
-            replace(way, score=way.score + more)
-            for way, more in zip(found, change.tolist(), strict=True)
+        scores = np.array([way.score for way in found]) + change
+        order = np.argsort(-scores, kind="stable").tolist()
+        taken = order[fewest_errors([said[one] for one in order], scores[order])]
+        return [
+            replace(found[one], score=float(scores[one]))
+            for one in sorted(order, key=lambda one: one != taken)
         ]
-        return sorted(weighed, key=lambda way: -way.score)
 
     def _settled(self, texts: Texts, state: RescoredState) -> tuple[Texts, RescoredState]:
         """Settles what lies far enough back; and the words that are open then."""
