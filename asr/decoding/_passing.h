@@ -1,4 +1,5 @@
-/* What _passing.c, _trellis.c and _distances.c share: how tokens are passed, and how arrays come from Python. */
+/* What _passing.c, _trellis.c and _distances.c share: how tokens are passed, and how arrays come
+ * from Python. */
 
 #ifndef RILL_PASSING_H
 #define RILL_PASSING_H

@@ -254,18 +254,24 @@ class Graph:
         """Tells the graph of a file, and the numbers of its states, from all others."""
         return Path(self.stored.file.name).name if self.stored else None
 
+    def _column(self, name: str, arcs: Ints) -> NDArray[Any]:
+        """The keys, or the costs, of some arcs."""
+        if isinstance(self.arcs, Stored):
+            return self.arcs[arcs][name]
+        return self.arcs[name][arcs]
+
     def keys(self, arcs: Ints) -> NDArray[np.int64]:
         """The states that some arcs lead to, and in the lowest bits the tokens that they take."""
-        return self.arcs[arcs]["key"].astype(np.int64) & (GIVES - 1)
+        return self._column("key", arcs).astype(np.int64) & (GIVES - 1)
 
     def costs(self, arcs: Ints) -> Floats:
         """What some arcs cost, in nats."""
-        costs: Floats = self.arcs[arcs]["cost"] * np.float32(STEP)
+        costs: Floats = self._column("cost", arcs) * np.float32(STEP)
         return costs
 
     def gives(self, arcs: Ints) -> NDArray[np.bool_]:
         """Whether some arcs give a word."""
-        given: NDArray[np.bool_] = self.arcs[arcs]["key"] & np.uint32(GIVES) > 0
+        given: NDArray[np.bool_] = self._column("key", arcs) & np.uint32(GIVES) > 0
         return given
 
     def words(self, arcs: Ints) -> NDArray[np.uint32]:
@@ -296,9 +302,8 @@ class Graph:
         """What it costs to end in some states, `break_off` where no sentence ends."""
         most = np.float32(self.break_off)
         final = np.full(len(states), most)
-        arcs = self.arcs[states]
-        ends = (arcs["key"] & END == END).nonzero()[0]
-        steps = arcs["cost"][ends]
+        ends = (self._column("key", states) & END == END).nonzero()[0]
+        steps = self._column("cost", states[ends])
         final[ends] = np.where(steps < NEVER, np.minimum(steps * np.float32(STEP), most), most)
         return final
 
@@ -307,7 +312,7 @@ class Graph:
         count, going, most = np.zeros(len(states), np.int64), np.arange(len(states)), 4
         while len(going):
             places = states[going, None] + np.arange(most)
-            last = self.arcs[np.minimum(places, len(self.arcs) - 1)]["key"] >= LAST
+            last = self._column("key", np.minimum(places, len(self.arcs) - 1)) >= LAST
             count[going] = last.argmax(axis=1) + 1
             going = going[~last[np.arange(len(going)), count[going] - 1]]
             most *= 16
