@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DEPTH = 100
 """So many hypotheses are weighed."""
-WITHIN = 10.0
+WITHIN = 8.0
 """Hypotheses that cost the search so much more than the best are not weighed, in nats."""
 LOOK = 24
 """Frames between two looks at what can be settled."""
