@@ -74,7 +74,10 @@ def load(
         decider = bundle.file(name) if name else None
     else:
         decider = Path(language_model) if language_model else None
-    return Recognizer(bundle, acoustic, search, options, _language_model(decider))
+    recognizer = Recognizer(bundle, acoustic, search, options, _language_model(decider))
+    if decider:
+        release()
+    return recognizer
 
 
 def _search(
@@ -99,9 +102,7 @@ def _language_model(path: Path | None) -> LanguageModel | None:
         return None
     from asr.decoding.language import LanguageModel
 
-    model = LanguageModel(path)
-    release()
-    return model
+    return LanguageModel(path)
 
 
 def is_language_model(path: Path) -> bool:

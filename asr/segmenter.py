@@ -172,23 +172,24 @@ class Segmenter:
         confidence = verdict.confidence
         if confidence is None:
             confidence = sum(word.confidence for word in words) / len(words)
+        likeliest = max((each.score for each in verdict.alternatives), default=0.0)
         return Segment(
             " ".join(word.text for word in words),
             words[0].start,
             words[-1].end,
             confidence,
             words,
-            tuple(self._alternative(each, verdict, state) for each in verdict.alternatives),
+            tuple(self._alternative(each, likeliest, state) for each in verdict.alternatives),
             verdict.match,
         )
 
     def _alternative(
-        self, hypothesis: Hypothesis, verdict: Verdict, state: SegmentState
+        self, hypothesis: Hypothesis, likeliest: float, state: SegmentState
     ) -> Alternative:
         grammar = state.task.grammar
         return Alternative(
             " ".join(word.text for word in hypothesis.words),
-            hypothesis.score - max(each.score for each in verdict.alternatives),
+            hypothesis.score - likeliest,
             tuple(self._word(word, state) for word in hypothesis.words),
             grammar.match(hypothesis.labels) if grammar else None,
         )

@@ -504,30 +504,20 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     return columns;
 }
 
-/* The last step of the hypothesis that is best if it ends, which costs at most `cap`. */
-static Status best_end(const Graph *graph, const Py_buffer *views, float cap, bool *ends,
-                       int32_t *last)
+/* The hypothesis that is best if it ends, which costs at most `cap`; NULL if none can. */
+static const Hypothesis *best_end(const Work *work, const Graph *graph, float cap)
 {
-    const int64_t *keys = views[KEYS].buf;
-    const float *blanks = views[BLANKS].buf, *phones = views[PHONES].buf;
-    const int32_t *after_blank = views[AFTER_BLANK].buf, *after_phone = views[AFTER_PHONE].buf;
-    size_t count = length(&views[KEYS]);
-    for (int i = BLANKS; i < ARRAYS; i++)
-        if (length(&views[i]) != count)
-            return DAMAGED;
+    const Hypothesis *best = NULL;
     float least = INFINITY;
-    for (size_t i = 0; i < count; i++) {
-        if (keys[i] < 0 || (uint64_t)keys[i] >> TOKEN_BITS >= graph->count)
-            return DAMAGED;
-        float final = final_cost(graph, (uint32_t)(keys[i] >> TOKEN_BITS), cap);
-        float cost = lesser(blanks[i], phones[i]) + final;
+    for (size_t i = 0; i < work->alive.count; i++) {
+        const Hypothesis *h = &work->alive.at[i];
+        float cost = cost_of(h) + final_cost(graph, h->key >> TOKEN_BITS, cap);
         if (cost < least) {
             least = cost;
-            *last = blanks[i] <= phones[i] ? after_blank[i] : after_phone[i];
-            *ends = true;
+            best = h;
         }
     }
-    return FINE;
+    return best;
 }
 
 /* The steps that lead to `last`, in `work->steps` from the last one on, without the first `*shared`
@@ -589,16 +579,16 @@ static PyObject *best_path(PyObject *module, PyObject *arguments)
                           &arrays[BEFORE], &arrays[ARC], &arrays[KNOWN], &cap) ||
         !take(arrays, views, sizes, ALL))
         return NULL;
-    const Graph graph = graph_of(&views[ARCS]);
     words.behind = views[MORE].buf;
     words.more = length(&views[MORE]);
     Work work = {0};
-    bool ends = false;
-    int32_t last = NOWHERE;
+    Graph graph;
     Py_ssize_t shared = 0;
-    Status status = best_end(&graph, views, (float)cap, &ends, &last);
-    if (status == FINE && ends)
-        status = walk_back(&work, last, &views[BEFORE], &views[KNOWN], &shared);
+    Status status = begin(&work, &graph, views, END);
+    const Hypothesis *best = status == FINE ? best_end(&work, &graph, (float)cap) : NULL;
+    bool ends = best != NULL;
+    if (ends)
+        status = walk_back(&work, last_of(best), &views[BEFORE], &views[KNOWN], &shared);
     if (status == FINE && ends)
         path = path_of(&work, shared, &graph, &words);
     status = as_read(&graph, &words, status);

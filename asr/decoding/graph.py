@@ -247,7 +247,7 @@ class Graph:
     @property
     def start(self) -> int:
         """The state in which nothing was said."""
-        return int(self.keys(np.array([len(self.arcs) - 1]))[0]) >> TOKEN_BITS
+        return int(self.keys(np.array([-1]))[0]) >> TOKEN_BITS
 
     @property
     def identity(self) -> str | None:
@@ -353,7 +353,7 @@ class Graph:
         else:
             made = self.stored.mapped(mmap.ACCESS_COPY, len(arcs))
         made[1] = entry
-        made[len(self.arcs) - 1 :] = np.append(arcs, self.arcs[np.array([len(self.arcs) - 1])])
+        made[len(self.arcs) - 1 :] = np.append(arcs, self.arcs[-1:])
         if isinstance(self.word, Stored):
             word: Stored | NDArray[np.uint32] = self.word.extended(words)
         else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 DEPTH = 100
-"""So many hypotheses are weighed."""
+"""So many hypotheses are weighed: as many as there can be alternatives (`asr.task`)."""
 WITHIN = 8.0
 """Hypotheses that cost the search so much more than the best are not weighed, in nats."""
 LOOK = 24

@@ -77,8 +77,7 @@ class Vocabulary:
 
     def texts(self, labels: NDArray[np.uint32]) -> tuple[str, ...]:
         """The words among some labels."""
-        most = len(self)
-        return tuple(self[label][0] for label in labels.tolist() if 0 < label <= most)
+        return tuple(self[label][0] for label in labels[self.has(labels)].tolist())
 
     @property
     def lines(self) -> list[str]:

@@ -263,11 +263,11 @@ def test_words_that_are_not_there_are_refused(tmp_path):
 
 @compiled
 def test_arrays_of_other_kinds_are_refused(graph):
-    begun, arcs = start(graph, 9.0), graph.arcs
+    begun = start(graph, 9.0)
     assert called(graph, begun)
     for wrong in (
-        {"arcs": arcs[:0]},
-        {"arcs": np.repeat(arcs, 2)[::2]},
+        {"arcs": graph.arcs[:0]},
+        {"arcs": np.repeat(graph.arcs, 2)[::2]},
         {"word": np.zeros(9, np.int64)},
         {"word": np.zeros(18, np.uint32)[::2]},
     ):
