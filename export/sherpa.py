@@ -18,7 +18,7 @@ import torch
 
 from asr.decoding.ctc import BREAK_OFF, write_expanded
 from asr.decoding.fst import ARC, HEADER, STATE, read_header
-from asr.decoding.graph import PhoneGraph
+from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.search import SearchOptions
 from asr.errors import ExportError
 from asr.nn.encoder import SUBSAMPLING

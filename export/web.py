@@ -24,8 +24,8 @@ import numpy as np
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding.fst import ARC, Fst
-from asr.decoding.graph import PhoneGraph, broken_off
 from asr.decoding.lexicon import TOKENS
+from asr.decoding.phone_graph import PhoneGraph, broken_off
 from asr.decoding.search import SearchOptions
 from asr.endpoint import EndpointRules
 from asr.errors import ExportError, UsageError

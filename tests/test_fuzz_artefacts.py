@@ -23,7 +23,8 @@ import asr
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding.fst import ARC, Fst
-from asr.decoding.graph import Graph, PhoneGraph
+from asr.decoding.graph import Graph
+from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import AsrError, GraphError, ModelError
 from tests.decoding.world import small_graph

@@ -195,7 +195,7 @@ def _graph(dictation: Path | None, grammar: Path | None) -> Path | Grammar | Non
     if grammar is None:
         return dictation
     from asr.decoding.grammar import Grammar, Known
-    from asr.decoding.graph import PhoneGraph
+    from asr.decoding.phone_graph import PhoneGraph
 
     lexicon = Known(PhoneGraph.load(dictation).vocabulary) if dictation else {}
     return Grammar.load(grammar, lexicon)

@@ -52,15 +52,15 @@ int32_t fetch(Kept *kept, size_t block)
 uint32_t label_of(Words *words, uint32_t arc)
 {
     uint32_t label = 0;
-    bool there;
     if (arc < words->size) {
         off_t place = (off_t)(words->begin + (long long)sizeof label * arc);
-        there = pread(words->file, &label, sizeof label, place) == sizeof label;
+        if (pread(words->file, &label, sizeof label, place) != sizeof label)
+            words->missing = UNREADABLE;
+    } else if (arc - words->size < (long long)words->more) {
+        label = words->behind[arc - words->size];
     } else {
-        there = arc - words->size < (long long)words->more;
-        label = there ? words->behind[arc - words->size] : 0;
+        words->missing = DAMAGED;
     }
-    words->broken |= !there;
     return label;
 }
 

@@ -131,7 +131,7 @@ typedef struct {
     long long begin, size; /* where they are in the file, and how many */
     const uint32_t *behind;
     size_t more;
-    bool broken; /* a label could not be read */
+    Status missing; /* why a label could not be had, or FINE */
 } Words;
 
 /* Whether an arc gives a word or a tag; the arc from nowhere, NOWHERE, gives none. */
@@ -172,8 +172,9 @@ Graph graph_of(const Py_buffer *view);
 /* What became of it all, if but for reading it went as `status` says. */
 static inline Status as_read(const Graph *graph, const Words *words, Status status)
 {
-    bool broken = (graph->kept != NULL && graph->kept->broken) || (words != NULL && words->broken);
-    return broken ? UNREADABLE : status;
+    if (graph->kept != NULL && graph->kept->broken)
+        return UNREADABLE;
+    return words != NULL && words->missing != FINE ? words->missing : status;
 }
 
 /* Checks that the arrays fit together; the hypotheses become `work->alive`. */

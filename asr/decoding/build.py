@@ -16,8 +16,8 @@ import kaldifst
 import numpy as np
 
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import PhoneGraph, backed_off, rounded
 from asr.decoding.lexicon import TOKENS, Lexicon
+from asr.decoding.phone_graph import PhoneGraph, backed_off, rounded
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 

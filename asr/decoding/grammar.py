@@ -22,8 +22,9 @@ import numpy as np
 from asr.decoding import jsgf
 from asr.decoding.automaton import MOST_ARCS, automaton
 from asr.decoding.fst import ARC, Fst, connected
-from asr.decoding.graph import Graph, PhoneGraph
+from asr.decoding.graph import Graph
 from asr.decoding.lexicon import TOKENS, WORD, Lexicon
+from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.rules import Alternatives, Rule, RuleGrammar, Sequence, Source, Tag, Word
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError

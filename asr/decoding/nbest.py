@@ -21,10 +21,10 @@ import numpy as np
 
 from asr.decoding import passing
 from asr.decoding.fst import ranges
-from asr.decoding.graph import BREAK_OFF
 from asr.decoding.hashes import BASE
 from asr.decoding.hypothesis import BLANK
 from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
+from asr.decoding.phone_graph import BREAK_OFF
 from asr.errors import UsageError
 
 if TYPE_CHECKING:

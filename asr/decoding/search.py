@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.confidence import FEATURES, rated
-from asr.decoding.graph import BREAK_OFF
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
 from asr.decoding.passing import NO_STEPS, Beam, History, best_path, start, walk
+from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
 

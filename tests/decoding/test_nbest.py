@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding import nbest
-from asr.decoding.graph import BREAK_OFF, END, Graph
+from asr.decoding.graph import END, Graph
 from asr.decoding.hypothesis import BLANK, TOKEN_BITS
 from asr.decoding.nbest import WITHIN, alternatives, best_paths
 from asr.decoding.passing import Beam, History, call, start
+from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.search import GraphSearch, SearchOptions
 from asr.decoding.stored import Stored
 from asr.errors import GraphError, UsageError
@@ -245,11 +246,11 @@ def test_a_damaged_graph_is_not_followed_out_of_its_array(seed, value):
 
 @compiled
 def test_words_that_are_not_there_are_refused(tmp_path):
-    """As when their file was cut short."""
+    """As in a damaged graph, and when their file was cut short."""
     graph = spoken(1, 20)
     begun = start(graph, 9.0)
     assert called(graph, begun)
-    with pytest.raises(GraphError, match="can no longer be read"):
+    with pytest.raises(GraphError, match="the graph is damaged"):
         called(replace(graph, word=graph.word[:0]), begun)
     with (tmp_path / "words").open("w+b") as file:
         Stored.write(file, graph.word)

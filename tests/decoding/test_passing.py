@@ -24,9 +24,10 @@ from asr.decoding import passing
 from asr.decoding.build import build
 from asr.decoding.ctc import write_expanded
 from asr.decoding.fst import ARC, Fst
-from asr.decoding.graph import PACKED, Graph, PhoneGraph
+from asr.decoding.graph import PACKED, Graph
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.passing import NO_STEPS, NOWHERE, History, best_path, start, walk
+from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.search import GraphSearch, GraphState, SearchOptions
 from asr.decoding.stored import Stored
 from asr.decoding.vocabulary import Vocabulary
@@ -294,6 +295,13 @@ def test_a_graph_that_can_no_longer_be_read_is_an_error(tmp_path):
         ):
             with pytest.raises(GraphError, match="can no longer be read"):
                 call()
+
+
+@compiled
+def test_a_label_that_is_not_there_is_damage():
+    graph = Graph.of(small_graph())
+    with pytest.raises(GraphError, match="the graph is damaged"):
+        GraphSearch(replace(graph, word=graph.word[:0])).step(frames("- T IY"))
 
 
 @compiled

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.build import build
-from asr.decoding.graph import Graph, PhoneGraph
+from asr.decoding.graph import Graph
 from asr.decoding.lexicon import TOKENS, Lexicon
 from asr.decoding.ngram import END, START, NgramModel, Order, normalised
+from asr.decoding.phone_graph import PhoneGraph
 
 LEXICON = Lexicon.from_text(
     """\
