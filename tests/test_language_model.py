@@ -10,6 +10,7 @@ from asr.decoding.phrases import Phrase
 from asr.errors import GraphError, ModelError, UsageError
 from asr.evaluation.scoring import score
 from tests.cli.command import run
+from tests.decoding.world import small_graph
 from tests.speech import ROOT, utterances
 from tests.test_recognizer import RATE, events, finals, text
 
@@ -110,14 +111,15 @@ def test_another_model_can_have_it(speech, tmp_path):
     assert len(text(events(small.stream(), speech)).split()) > 10
 
 
-def test_a_stream_can_have_it_or_another_graph(speech):
+def test_a_stream_can_have_it_or_another_graph(speech, tmp_path: Path):
     small = asr.load(ROOT / "models" / "en-small")
     given = asr.load(ROOT / "models" / "en-small", language_model=MODEL / "language.onnx")
     assert text(events(small.stream(lm=MODEL / "language.onnx"), speech)) == text(
         events(given.stream(), speech)
     )
-    other = small.with_lm(MODEL / "dictation.graph")
-    stream = small.stream(lm=MODEL / "dictation.graph")
+    small_graph().save(tmp_path / "small.graph")
+    other = small.with_lm(tmp_path / "small.graph")
+    stream = small.stream(lm=tmp_path / "small.graph")
     stream.push(speech, 16_000)
     restored = other.restore(stream.snapshot())
     assert text(restored.flush()) == text(stream.flush())
