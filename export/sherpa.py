@@ -8,7 +8,6 @@ features come from sherpa-onnx, which computes the same ones (kaldi-native-fbank
 
 from __future__ import annotations
 
-import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from asr.decoding.ctc import BREAK_OFF, write_expanded
+from asr.decoding.ctc import write_expanded
 from asr.decoding.fst import ARC, HEADER, STATE, read_header
-from asr.decoding.phone_graph import PhoneGraph
+from asr.decoding.phone_graph import PhoneGraph, break_off
 from asr.decoding.search import SearchOptions
 from asr.errors import ExportError
 from asr.nn.encoder import SUBSAMPLING
@@ -104,7 +103,7 @@ def write_graph(graph: PhoneGraph, options: SearchOptions, path: Path) -> None:
     if graph.root is None:
         options = options.in_grammar
     with path.open("w+b") as file:
-        write_expanded(graph.fst, file, break_off=math.inf if graph.root is None else BREAK_OFF)
+        write_expanded(graph.fst, file, break_off=break_off(graph.root))
         file.seek(0)
         _, states, arcs = read_header(file.read(HEADER.size), str(path))
     tables = HEADER.size

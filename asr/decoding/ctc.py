@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.fst import ARC, HEADER, STATE, Fst, ranges, state_table, write_header
+from asr.decoding.hypothesis import BLANK
+from asr.decoding.phone_graph import BREAK_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +26,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Table = NDArray[np.void]
 
-BLANK = 0
-
-BREAK_OFF = 8.0
-"""What it costs to end within a word. The decoder takes the best path to a final state, whatever
-better there is: so that it shows what is being said, all states are final, at a price."""
 _BASE = 256
 """A pair (state of the graph, token held) is one number, state * _BASE + token."""
 

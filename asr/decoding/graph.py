@@ -7,7 +7,6 @@ when they are said.
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 from collections import deque
@@ -21,7 +20,7 @@ import numpy as np
 from asr.bundle import describe
 from asr.decoding.fst import ranges
 from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
-from asr.decoding.phone_graph import BREAK_OFF, NEVER, STEP, PhoneGraph, to_steps
+from asr.decoding.phone_graph import NEVER, STEP, PhoneGraph, break_off, to_steps
 from asr.decoding.stored import Stored
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
@@ -187,11 +186,8 @@ class Graph:
 
     @property
     def break_off(self) -> float:
-        """What it costs at most to end: a language model's sentence can be broken off anywhere.
-
-        Infinite in a grammar.
-        """
-        return math.inf if self.root is None else BREAK_OFF
+        """See `asr.decoding.phone_graph.break_off`."""
+        return break_off(self.root)
 
     def finals(self, states: Ints) -> Floats:
         """What it costs to end in some states, `break_off` where no sentence ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ COLUMNS = (
 """The arrays in a file that ships; what is sparse is kept as the steps between its places."""
 
 BREAK_OFF = 8.0
-"""What it costs to end within a word, so that what is being said can be shown."""
+"""What it costs to end within a word. What is taken is the best path to a final state, whatever
+better there is: so that what is being said can be shown, all states are final, at a price."""
 
 STEP = 1 / 32
 """Costs are stored as multiples of this, in 16 bits."""
@@ -142,6 +144,14 @@ def _read(path: Path, names: tuple[str, ...], progress: Progress | None) -> Arra
             "build the graph again with `asr graph`"
         )
     return columns
+
+
+def break_off(root: int | None) -> float:
+    """What it costs at most to end: a language model's sentence can be broken off anywhere.
+
+    Infinite in a grammar, whose graph has no root.
+    """
+    return math.inf if root is None else BREAK_OFF
 
 
 def broken_off(final: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decoding.ctc import BREAK_OFF, write_expanded
+from asr.decoding.ctc import write_expanded
 from asr.decoding.fst import Fst
 from asr.decoding.lexicon import TOKENS
+from asr.decoding.phone_graph import BREAK_OFF
 from asr.errors import GraphError
 from tests.decoding.world import frames, noise, small_graph
 
