@@ -52,7 +52,7 @@ def state_shape(model: CtcModel, name: str) -> Shape:
 
 
 def encode(graph: Layers, features: str, model: CtcModel, head: str) -> str:
-    """Log-probabilities [T, N, V] of standardised features [N, MELS, 4 T].
+    """Log-probabilities [T, N, V] of standardised features [4 T, N, MELS].
 
     The graph has to hold each state of the encoder under its name, and holds the next ones as
     `next_NAME` thereafter.

@@ -13,19 +13,21 @@ import torch
 from onnx import TensorProto
 
 from asr.nn.cells import GroupedCell
-from asr.nn.frontend import HOP, TAIL
+from asr.nn.frontend import HALF, HOP, PREEMPHASIS, TAIL, WINDOW
 
 from .builder import MICROSOFT, TO_THE_END, GraphBuilder
 from .cells import STEPS, Step
 from .quantise import ACTIVATION_STEP, ZERO, quantise_8_bit, quantise_16_bit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from asr.nn.model import CtcModel
+
+    Linear = Callable[[str, Tensor, Tensor, str], str]
 
 GATES = {"gru": (1, 0, 2), "gru_reset_before": (1, 0, 2), "lstm": (0, 3, 1, 2), "rnn": (0,)}
 """ONNX's order of gates (z r h; i o f c), as places in PyTorch's (r z n; i f g o)."""
@@ -45,62 +47,121 @@ class Layers(GraphBuilder):
 
     groups = 1
 
-    def in_groups(self, x: str, output: str) -> str:
+    def in_groups(self, x: str, output: str, groups: int | None = None) -> str:
         """[T, N, C] as [T, N, groups, C / groups], if there are several."""
-        return x if self.groups == 1 else self.reshape(x, (0, 0, self.groups, -1), output)
+        groups = groups or self.groups
+        return x if groups == 1 else self.reshape(x, (0, 0, groups, -1), output)
 
-    def together(self, x: str, output: str) -> str:
+    def together(self, x: str, output: str, groups: int | None = None) -> str:
         """The reverse of `in_groups`."""
-        return x if self.groups == 1 else self.reshape(x, (0, 0, -1), output)
+        return x if (groups or self.groups) == 1 else self.reshape(x, (0, 0, -1), output)
 
-    def stored(self, name: str, value: Tensor) -> str:
+    def stored(self, name: str, value: NDArray[np.float32]) -> str:
         """Weights that are computed with in 32-bit floats."""
         return self.weight(name, value)
 
     def frontend(self, model: CtcModel) -> str:
-        """Log-mel features [N, MELS, F] of `audio`; see `asr.nn.frontend`."""
+        """Log-mel features [F, N, MELS] of `audio`; see `asr.nn.frontend`."""
         samples = self.add("Concat", ["samples", "audio"], "with_tail", axis=1)
         self.part(samples, 1, "next_samples", begin=-TAIL)
-        later = self.part(samples, 1, "later", begin=1)
-        earlier = self.part(samples, 1, "earlier", end=-1)
-        differences = self.add("Sub", [later, earlier], "differences")
-        axis = self.weight("channel.axis", [1])
-        channel = self.add("Unsqueeze", [differences, axis], "one_channel")
-        kernel = self.stored("frontend.kernel", model.frontend.kernel)
-        spectrum = self.add("Conv", [channel, kernel], "spectrum", strides=[HOP])
-        squares = self.add("Mul", [spectrum, spectrum], "squares")
-        mels = self.stored("frontend.mels", model.frontend.mels)
-        both = self.add("Concat", [mels, mels], "frontend.both_mels", axis=1)
-        energies = self.add("Conv", [squares, both], "energies")
+        frames = self._frames(samples)
+        mean = self.add("ReduceMean", [frames], "mean_sample", axes=[-1])
+        centred = self.add("Sub", [frames, mean], "centred")
+        later = self.part(centred, 2, "later", 1, -1)
+        earlier = self.part(centred, 2, "earlier", end=-2)
+        preemphasis = self.weight("frontend.preemphasis", PREEMPHASIS)
+        earlier = self.add("Mul", [earlier, preemphasis], "weakened")
+        emphasised = self.add("Sub", [later, earlier], "emphasised")
+        first = self.part(emphasised, 2, "first", end=HALF)
+        mirrored = self.part(emphasised, 2, "mirrored", -1, -HALF - 1, -1)
+        squares = []
+        for operator, kernel in (("Add", "cosines"), ("Sub", "sines")):
+            x = self.add(operator, [first, mirrored], f"for_{kernel}")
+            matrix = self.stored(f"frontend.{kernel}", _array(model.frontend.get_buffer(kernel)).T)
+            x = self.add("MatMul", [x, matrix], f"of_{kernel}")
+            squares.append(self.add("Mul", [x, x], f"of_{kernel}.squares"))
+        mels = self.stored("frontend.mels", _array(model.frontend.mels).T)
+        energies = self.add("MatMul", [self.add("Add", squares, "power"), mels], "energies")
+        energies = self.transpose(energies, (1, 0, 2), "energies.frames")
         floor = self.weight("frontend.floor", np.finfo(np.float32).eps)
         return self.add("Log", [self.add("Max", [energies, floor], "floored")], "features")
 
+    def _frames(self, samples: str) -> str:
+        """Each WINDOW samples of [N, S], HOP from the last: [N, F, WINDOW]."""
+        missing = self.weight("frontend.missing", [0, 0, 0, -TAIL % HOP])
+        samples = self.add("Pad", [samples, missing], "whole_hops")
+        hops = self.reshape(samples, (0, -1, HOP), "hops")
+        bounds = (0, -2), (1, -1), (2, TO_THE_END)
+        three = [self.part(hops, 1, f"hops{begin}", begin, end) for begin, end in bounds]
+        wide = self.add("Concat", three, "three_hops", axis=2)
+        return self.part(wide, 2, "frames", end=WINDOW)
+
     def standardise(self, features: str, model: CtcModel) -> str:
-        """Features [N, MELS, F] with the mean and variance of the training data taken out."""
-        mean = self.weight("mean", model.mean[:, None])
-        deviation = self.weight("deviation", model.deviation[:, None])
-        return self.add(
-            "Div", [self.add("Sub", [features, mean], "centred"), deviation], "normalised"
-        )
+        """Features [..., MELS] with the mean and variance of the training data taken out."""
+        mean = self.weight("mean", model.mean)
+        deviation = self.weight("deviation", model.deviation)
+        centred = self.add("Sub", [features, mean], "features.centred")
+        return self.add("Div", [centred, deviation], "normalised")
+
+    def behind(self, name: str, x: str, count: int) -> str:
+        """Frames [T, N, C] behind those that state `name` [N, C, count] holds of the chunk before.
+
+        The last of them are the next state.
+        """
+        before = self.transpose(name, (2, 0, 1), f"{name}.before")
+        whole = self.add("Concat", [before, x], f"{name}.input", axis=0)
+        last = self.part(whole, 0, f"{name}.last", begin=-count)
+        self.transpose(last, (1, 2, 0), f"next_{name}")
+        return whole
 
     def convolve(self, x: str, conv: nn.Conv1d, name: str) -> str:
-        """Convolve [N, C, T] behind the frames of state `name`, keep the next state, rectify."""
-        whole = self.add("Concat", [name, x], f"{name}.input", axis=2)
-        self.part(whole, 2, f"next_{name}", begin=conv.stride[0] - conv.kernel_size[0])
-        weight = self.stored(f"{name}.weight", conv.weight)
-        bias = self.weight(f"{name}.bias", conv.get_parameter("bias"))
-        y = self.add(
-            "Conv",
-            [whole, weight, bias],
-            f"{name}.sum",
-            strides=list(conv.stride),
-            group=conv.groups,
-        )
-        return self.add("Relu", [y], f"{name}.output")
+        """Convolve frames [2 T, N, MELS] behind that of state `name`, rectify: [T, N, C]."""
+        return self._convolved(x, conv, name, self.in_floats)
 
     def subsample(self, x: str, conv: nn.Conv1d, name: str) -> str:
-        """Convolve [N, C, 2 T] likewise, to frames [T, N, H]."""
-        return self.transpose(self.convolve(x, conv, name), (2, 0, 1), f"{name}.frames")
+        """Frames [2 T, N, C] likewise: [T, N, H]."""
+        return self._convolved(x, conv, name, self.linear)
+
+    def _convolved(self, x: str, conv: nn.Conv1d, name: str, product: Linear) -> str:
+        """As a product of a matrix and three neighbouring frames each."""
+        groups = conv.groups
+        x = self.in_groups(self.behind(name, x, 1), f"{name}.groups", groups)
+        bounds = (0, -1), (1, TO_THE_END), (2, TO_THE_END)
+        taps = [self.part(x, 0, f"{name}.tap{b}", b, e, step=2) for b, e in bounds]
+        x = self.add("Concat", taps, f"{name}.taps", axis=-1)
+        weight, bias = conv.weight.permute(0, 2, 1).flatten(1), conv.get_parameter("bias")
+        if groups > 1:
+            weight, bias = (part.unflatten(0, (groups, -1)) for part in (weight, bias))
+        y = product(x, weight, bias, name)
+        return self.add("Relu", [self.together(y, f"{name}.together", groups)], f"{name}.output")
+
+    def in_floats(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
+        """`x W' + b` for frames of any size.
+
+        Groups have a matrix each: weight [groups, N, K], bias [groups, N], x [..., groups, K].
+        """
+        matrices = [self.stored(f"{of}.weight", matrix) for of, matrix in _matrices(name, weight)]
+
+        def product(part: str, k: int, output: str) -> str:
+            return self.add("MatMul", [part, matrices[k]], output)
+
+        y = self.each_group(x, len(matrices), f"{name}.product", product)
+        return self.add("Add", [y, self.weight(f"{name}.bias", bias)], f"{name}.linear")
+
+    linear = in_floats
+
+    def each_group(
+        self, x: str, groups: int, output: str, product: Callable[[str, int, str], str]
+    ) -> str:
+        """What `product` makes of the part of each group, its number and the name of its output."""
+        if groups == 1:
+            return product(x, 0, output)
+        names = [f"{output}.group{k}" for k in range(groups)]
+        parts = self.node("Split", [x], [f"{name}.input" for name in names], axis=-2)
+        products = [
+            product(part, k, name) for k, (part, name) in enumerate(zip(parts, names, strict=True))
+        ]
+        return self.add("Concat", products, output, axis=-2)
 
     def look_ahead(self, x: str, conv: nn.Conv1d, name: str) -> str:
         """Weigh each frame with those after it, channel by channel, and keep the next state.
@@ -108,10 +169,7 @@ class Layers(GraphBuilder):
         A sum of products: onnxruntime's convolution of single channels is several times slower.
         """
         context = conv.kernel_size[0] - 1
-        before = self.transpose(name, (2, 0, 1), f"{name}.before")
-        whole = self.add("Concat", [before, x], f"{name}.input", axis=0)
-        after = self.part(whole, 0, f"{name}.after", begin=-context)
-        self.transpose(after, (1, 2, 0), f"next_{name}")
+        whole = self.behind(name, x, context)
         total = ""
         for i, tap in enumerate(conv.weight[:, 0].T):
             end = i - context if i < context else TO_THE_END
@@ -177,7 +235,7 @@ class Layers(GraphBuilder):
         """What a cell gives for [T, N, H], and its next states."""
 
         def gates(parameter: str) -> NDArray[np.float32]:
-            rows = cell.get_parameter(f"{parameter}_l0").detach().cpu().numpy()
+            rows = _array(cell.get_parameter(f"{parameter}_l0"))
             return np.concatenate([np.split(rows, len(GATES[kind]))[i] for i in GATES[kind]])
 
         bias = np.concatenate([gates("bias_ih"), gates("bias_hh")])
@@ -198,11 +256,10 @@ class Layers(GraphBuilder):
         return [self.add("Squeeze", [every, axis], f"{name}.output"), *ends]
 
     def head(self, x: str, linear: nn.Module) -> str:
-        """`log_probs` [N, T, V] of frames [T, N, H]."""
-        weight = self.stored("head.weight", linear.get_parameter("weight").T)
-        bias = self.weight("head.bias", linear.get_parameter("bias"))
-        x = self.add("Add", [self.add("MatMul", [x, weight], "head.product"), bias], "logits")
-        return self.add("LogSoftmax", [x], "head.log_probs", axis=-1)
+        """Log-probabilities [T, N, V] of frames [T, N, H]."""
+        weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
+        logits = self.in_floats(x, weight, bias, "head")
+        return self.add("LogSoftmax", [logits], "head.log_probs", axis=-1)
 
 
 class Int8Layers(Layers):
@@ -220,9 +277,9 @@ class Int8Layers(Layers):
     frames at once. What stays in floats is stored in 16 bits.
     """
 
-    def stored(self, name: str, value: Tensor) -> str:
+    def stored(self, name: str, value: NDArray[np.float32]) -> str:
         """Weights that are stored in 16 bits; onnxruntime makes floats of them as it loads them."""
-        integers, scale = quantise_16_bit(value.detach().cpu().numpy())
+        integers, scale = quantise_16_bit(value)
         floats = self.add(
             "Cast",
             [self.weight(f"{name}.integers", integers)],
@@ -261,37 +318,17 @@ class Int8Layers(Layers):
         bias: Tensor | None = None,
     ) -> str:
         """With each matrix, of which there are its name, its integers and their scale."""
-        if len(factors) == 1:
-            return self._product(x, *factors[0], output, bias)
-        names = [f"{output}.group{k}" for k in range(len(factors))]
-        parts = self.node("Split", [x], [f"{name}.input" for name in names], axis=-2)
-        biases = [None] * len(factors) if bias is None else list(bias)
-        products = [
-            self._product(part, *factor, name, one)
-            for part, factor, name, one in zip(parts, factors, names, biases, strict=True)
-        ]
-        return self.add("Concat", products, output, axis=-2)
 
-    def _product(
-        self,
-        x: str,
-        name: str,
-        integers: NDArray[np.int8],
-        scale: str,
-        output: str,
-        bias: Tensor | None,
-    ) -> str:
-        inputs = [
-            x,
-            self.weight(f"{name}.weight", integers),
-            self.weight("activation.step", ACTIVATION_STEP),
-            scale,
-            self._zero(),
-            "",
-        ]
-        if bias is not None:
-            inputs.append(self.weight(f"{name}.bias", bias))
-        return self.add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
+        def product(part: str, k: int, output: str) -> str:
+            name, integers, scale = factors[k]
+            step, zero = self.weight("activation.step", ACTIVATION_STEP), self._zero()
+            inputs = [part, self.weight(f"{name}.weight", integers), step, scale, zero, ""]
+            if bias is not None:
+                own = bias if len(factors) == 1 else bias[k]
+                inputs.append(self.weight(f"{name}.bias", own))
+            return self.add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
+
+        return self.each_group(x, len(factors), output, product)
 
     def linear(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
         """`x W' + b` for frames of any size, in groups as `product` has them."""
@@ -309,21 +346,6 @@ class Int8Layers(Layers):
         y = self.add("Mul", [y, self.weight(f"{name}.scale", scale)], f"{name}.scaled")
         y = self.add("Mul", [y, size], f"{name}.product")
         return self.add("Add", [y, self.weight(f"{name}.bias", bias)], f"{name}.linear")
-
-    def subsample(self, x: str, conv: nn.Conv1d, name: str) -> str:
-        """As a product of a matrix and three neighbouring frames each."""
-        whole = self.add("Concat", [name, x], f"{name}.input", axis=2)
-        self.part(whole, 2, f"next_{name}", begin=-1)
-        whole = self.transpose(whole, (2, 0, 1), f"{name}.frames")
-        whole = self.in_groups(whole, f"{name}.groups")
-        bounds = (0, -1), (1, TO_THE_END), (2, TO_THE_END)
-        taps = [self.part(whole, 0, f"{name}.tap{b}", b, e, step=2) for b, e in bounds]
-        x = self.add("Concat", taps, f"{name}.taps", axis=-1)
-        weight, bias = conv.weight.permute(0, 2, 1).flatten(1), conv.get_parameter("bias")
-        if self.groups > 1:
-            weight, bias = (part.unflatten(0, (self.groups, -1)) for part in (weight, bias))
-        y = self.together(self.linear(x, weight, bias, name), f"{name}.together")
-        return self.add("Relu", [y], f"{name}.output")
 
     def recurrent(
         self, x: str, y: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
@@ -360,8 +382,12 @@ class Int8Layers(Layers):
 
 def _matrices(name: str, weight: Tensor) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The transpose of a weight matrix, or of that of each group, and its name."""
-    arrays = weight.detach().cpu().numpy()
+    arrays = _array(weight)
     if arrays.ndim == 2:
         yield name, arrays.T
     else:
         yield from ((f"{name}.{k}", matrix.T) for k, matrix in enumerate(arrays))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().numpy()

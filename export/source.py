@@ -116,14 +116,14 @@ def _config(graph: onnx.GraphProto, weights: Weights, lookahead: int) -> Encoder
     name = {"LSTM": "lstm", "RNN": "rnn", "GRU": "gru"}[cells[0].op_type]
     if name == "gru" and not attributes["linear_before_reset"]:
         name = "gru_reset_before"
-    hidden = len(weights["conv2.weight"])
+    hidden = len(weights["norm.bias"])
     groups = hidden // attributes["hidden_size"]
     return EncoderConfig(
         cell=name,
         hidden=hidden,
         layers=len(cells) // groups,
         groups=groups,
-        channels=len(weights["conv1.weight"]),
+        channels=len(weights["conv1.bias"]),
         lookahead=lookahead,
         heads={HEAD: weights["head.weight"].shape[1]},
     )
@@ -133,25 +133,30 @@ def _parameters(model: CtcModel, weights: Weights) -> Weights:
     """Weights by their names in torch."""
     config = model.encoder.config
     found: Weights = {name: weights[name] for name in ("mean", "deviation")}
-    found = {name: value[:, 0] for name, value in found.items()}
-    for name in ("conv1", "conv2", "norm"):
-        for part in ("weight", "bias"):
-            found[f"encoder.{name}.{part}"] = weights[f"{name}.{part}"]
+    for part in ("weight", "bias"):
+        found[f"encoder.norm.{part}"] = weights[f"norm.{part}"]
+    groups = [""] if config.groups == 1 else [f".{k}" for k in range(config.groups)]
+    for name, parts in (("conv1", [""]), ("conv2", groups)):
+        rows, inputs, taps = model.encoder.get_parameter(f"{name}.weight").shape
+        matrix = np.concatenate([weights[f"{name}{part}.weight"].T for part in parts])
+        matrix = matrix.reshape(rows, taps, inputs).transpose(0, 2, 1)
+        found[f"encoder.{name}.weight"] = matrix
+        found[f"encoder.{name}.bias"] = weights[f"{name}.bias"].reshape(-1)
     found[f"encoder.heads.{HEAD}.weight"] = weights["head.weight"].T
     found[f"encoder.heads.{HEAD}.bias"] = weights["head.bias"]
     if config.lookahead:
-        taps = [weights[f"lookahead.weight{i}"] for i in range(config.lookahead + 1)]
-        found["encoder.lookahead.weight"] = np.stack(taps, axis=1)[:, None]
+        ahead = [weights[f"lookahead.weight{i}"] for i in range(config.lookahead + 1)]
+        found["encoder.lookahead.weight"] = np.stack(ahead, axis=1)[:, None]
     order = np.argsort(GATES[config.cell])
     for i in range(config.layers):
         for part in ("weight", "bias"):
             found[f"encoder.norms.{i}.{part}"] = weights[f"layer{i}.norm.{part}"]
-        for of in [""] if config.groups == 1 else [f".{k}" for k in range(config.groups)]:
+        for of in groups:
             layer = f"layer{i}{of}"
             biases = np.split(weights[f"{layer}.B"][0], 2)
-            rows = (weights[f"{layer}.W"][0], weights[f"{layer}.R"][0], *biases)
+            values = (weights[f"{layer}.W"][0], weights[f"{layer}.R"][0], *biases)
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            for name, value in zip(names, rows, strict=True):
+            for name, value in zip(names, values, strict=True):
                 gates = np.split(value, len(order))
                 parameter = f"encoder.cells.{i}{of}.{name}_l0"
                 found[parameter] = np.concatenate([gates[k] for k in order])

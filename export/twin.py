@@ -40,9 +40,8 @@ def build_twin(
     """
     graph = LAYERS[precision]()
     inputs = _inputs(model)
-    features = graph.transpose("features", (0, 2, 1), "features.channels")
-    contexts = _unpacked(graph, model, features)
-    log_probs = graph.transpose(encode(graph, contexts, model, head), (1, 0, 2), "log_probs.all")
+    features = _unpacked(graph, model, graph.transpose("features", (1, 0, 2), "features.frames"))
+    log_probs = graph.transpose(encode(graph, features, model, head), (1, 0, 2), "log_probs.all")
     _without_lead_in(graph, model, head, log_probs)
     _packed(graph, model)
     for name in inputs:
@@ -121,11 +120,9 @@ def _unpacked(graph: Layers, model: CtcModel, features: str) -> str:
         graph.add("Unsqueeze", [part, axis], name)
         begin += size
     floor = graph.weight("silence", FLOOR)
-    before = graph.add("Add", ["feature", floor], "feature.before")
-    late = graph.add("Concat", [before, features], "features.and_before", axis=2)
-    last = graph.part(late, 2, "feature.last", -1)
-    graph.add("Sub", [last, floor], "next_feature")
-    return graph.standardise(graph.part(late, 2, "features.late", 0, -1), model)
+    above = graph.behind("feature", graph.add("Sub", [features, floor], "features.above"), 1)
+    late = graph.add("Add", [graph.part(above, 0, "features.late", 0, -1), floor], "features.again")
+    return graph.standardise(late, model)
 
 
 def _packed(graph: Layers, model: CtcModel) -> None:

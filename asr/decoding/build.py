@@ -8,6 +8,7 @@ minimised. The CTC topology is added where the graph is loaded (`asr.decoding.ct
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import numpy as np
 
 from asr.decoding.fst import ARC, Fst, connected
 from asr.decoding.lexicon import TOKENS, Lexicon
-from asr.decoding.phone_graph import PhoneGraph, backed_off, rounded
+from asr.decoding.phone_graph import PhoneGraph, rounded
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-BREAK_OFF = 4.0
+MOST_FINAL = 4.0
 """What it costs at most to end after a word, however unlikely a sentence ends there."""
 
 VARIANT = 3.0
@@ -60,7 +61,8 @@ def build(lexicon: Lexicon, model: NgramModel) -> PhoneGraph:
     graph = kaldifst.StdVectorFst(_to_kaldifst(rounded(_from_kaldifst(graph))))
     kaldifst.minimize_encoded(graph)
     fst = simplified(_without_marks(_from_kaldifst(graph)))
-    return PhoneGraph(vocabulary, fst, backed_off(fst))
+    phones = PhoneGraph(vocabulary, fst)
+    return replace(phones, root=phones.columns.backed_off())
 
 
 def _lexicon_fst(vocabulary: Vocabulary) -> kaldifst.StdVectorFst:
@@ -123,7 +125,7 @@ def grammar(model: NgramModel) -> Fst:
             to = _state(contexts, base, keys % base ** (n - 1), n - 1)
             arcs.append(_arcs(base - 1, 0, -model.orders[n - 1].backoff[place], to))
     first = _state(contexts, base, np.array([start]), 1)[0]
-    final = np.minimum(np.concatenate(ends), BREAK_OFF).astype(np.float32)
+    final = np.minimum(np.concatenate(ends), MOST_FINAL).astype(np.float32)
     return Fst.of(int(first), final, np.concatenate(states), np.concatenate(arcs))
 
 

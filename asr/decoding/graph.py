@@ -8,7 +8,6 @@ when they are said.
 from __future__ import annotations
 
 import mmap
-import os
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.bundle import describe
+from asr.decoding.cache import unpacked
 from asr.decoding.fst import ranges
-from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
-from asr.decoding.phone_graph import NEVER, STEP, PhoneGraph, break_off, to_steps
+from asr.decoding.hypothesis import TOKEN_BITS
+from asr.decoding.packed import END, GIVES, LAST, PACKED, ROOM, packed
+from asr.decoding.phone_graph import NEVER, STEP, break_off
 from asr.decoding.stored import Stored
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
@@ -28,30 +28,10 @@ from asr.errors import GraphError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.phone_graph import Progress
+    from asr.decoding.phone_graph import PhoneGraph, Progress
 
     Ints = NDArray[np.integer[Any]]
     Floats = NDArray[np.float32]
-
-CACHE_FORMAT = 3
-"""Version of the files in the cache."""
-
-ROOM = 1 << 17
-"""Behind the arcs in the cache is room for so many more. The file has a hole there, which takes no
-space on most disks."""
-
-MOST_ARCS = 1 << STATE_BITS
-"""So many arcs, and therefore states, a search can tell apart."""
-
-PACKED = np.dtype([("key", np.uint32), ("cost", np.int16)])
-"""An arc of `Graph`. Its key has, from the lowest bit on, the token that it takes, the state that
-it leads to, and two flags; its cost is in `STEP`."""
-
-GIVES, LAST = 1 << 30, 1 << 31
-"""Flags of an arc that gives a word, and of the last one of a state."""
-
-END = (1 << TOKEN_BITS) - 1
-"""The token of an arc that leads nowhere: what it costs is what it costs to end in its state."""
 
 
 @dataclass(frozen=True)
@@ -87,42 +67,12 @@ class Graph:
         Raises:
             GraphError: it is too large, or a cost is.
         """
-        fst, root = graph.fst, graph.root or 0
-        number = np.arange(len(fst.states), dtype=np.int32)
-        number[[0, root]] = root, 0  # of each state, and the state of each number
-        final, count = fst.states["final"][number], fst.states["arcs"][number]
-        more = (np.isfinite(final) | (count == 0)).astype(np.int32)
-        more[0] = 2
-        size = len(fst.arcs) + int(more.sum())
-        if size + ROOM > MOST_ARCS:
-            raise GraphError(f"the graph has {size} arcs, at most {MOST_ARCS - ROOM} can be")
-        total = (more + count).astype(np.int32)
-        end = np.cumsum(total, dtype=np.int32)
-        first = end - total
-        begin = first[number]
-        moved = begin + more[number] - fst.states["first"].astype(np.int32)
-        place = np.arange(len(fst.arcs), dtype=np.int32)
-        place += np.repeat(moved, fst.states["arcs"])
-        word = np.zeros(size, np.uint32)
-        word[place] = fst.arcs["olabel"]
-        arcs = np.zeros(size + 1, PACKED)
-        arcs["key"][place] = begin[fst.arcs["next"]]
-        arcs["key"] <<= TOKEN_BITS
-        arcs["key"][place] |= fst.arcs["ilabel"].astype(np.uint32)
-        arcs["key"][:-1] |= (word > 0) * np.uint32(GIVES)
-        arcs["cost"][place] = to_steps(fst.arcs["weight"])
-        ends = first[more > 0]
-        arcs["key"][ends], arcs["cost"][ends] = END, to_steps(final[more > 0])
-        arcs["key"][1], arcs["cost"][1] = END, NEVER
-        arcs["key"][end - 1] |= np.uint32(LAST)
-        arcs[-1:] = pack(np.zeros(1, int), BLANK, 0, 0.0, begin[fst.start])
-        return cls(graph.vocabulary, None if graph.root is None else 0, arcs, word)
+        vocabulary, columns = graph.vocabulary, graph.columns
+        return cls(vocabulary, None if graph.root is None else 0, *packed(columns, graph.root or 0))
 
     @classmethod
     def load(cls, path: Path, progress: Progress | None = None) -> Graph:
-        """Loads a graph; the first time it is unpacked into the cache.
-
-        Several processes may do so at once: each writes a folder of its own and renames it.
+        """Loads a graph; the first time it is unpacked into the cache (`asr.decoding.cache`).
 
         Args:
             path: a file that `PhoneGraph.save` wrote.
@@ -131,12 +81,11 @@ class Graph:
         Raises:
             GraphError: the file is damaged, or the cache cannot be written.
         """
-        cached = cache_folder() / f"{_digest(path)}-{CACHE_FORMAT}"
-        try:
-            return _opened(cached)
-        except (OSError, ValueError):  # not there, or cut short
-            _unpack(path, cached, progress)
-        return _opened(cached)
+        from asr.decoding.passing import COMPILED
+
+        text, ends, word, arcs = unpacked(path, progress)
+        graph = cls(Vocabulary(text, ends), 0, arcs, word, arcs)
+        return graph if COMPILED else graph.mapped()
 
     @property
     def start(self) -> int:
@@ -250,71 +199,3 @@ class Graph:
         else:
             word = np.append(self.word, words)
         return Graph(vocabulary, self.root, made, word)
-
-
-def pack(source: Ints, token: Any, word: Any, cost: Any, place: Any) -> NDArray[np.void]:
-    """Packs A arcs, given in the order of their sources.
-
-    Args:
-        source: [A], a number for the state that each leaves.
-        token: [A], what it takes.
-        word: [A], the label of the word that it gives, or 0.
-        cost: [A], in nats.
-        place: [A], the state that it leads to.
-
-    Raises:
-        GraphError: a cost is too large.
-    """
-    arcs = np.zeros(len(source), PACKED)
-    last = np.diff(source, append=-2) != 0
-    flags = np.where(word, GIVES, 0) | np.where(last, LAST, 0)
-    arcs["key"] = flags | np.asarray(place, np.int64) << TOKEN_BITS | token
-    arcs["cost"] = to_steps(cost)
-    return arcs
-
-
-def cache_folder() -> Path:
-    """Where unpacked graphs are kept: rill/ in XDG_CACHE_HOME, or in .cache of the home folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rill"
-
-
-def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
-    from tempfile import TemporaryDirectory
-
-    graph = Graph.of(PhoneGraph.load(path, progress))
-    vocabulary = graph.vocabulary
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent) as folder:
-            unpacked = Path(folder) / target.name
-            with unpacked.open("wb") as file:
-                for array in (vocabulary.text, vocabulary.ends, graph.word):
-                    Stored.write(file, array[:])
-                Stored.write(file, graph.arcs[:], ROOM)
-            unpacked.replace(target)
-    except OSError as error:
-        raise GraphError(
-            f"cannot unpack the graph {path} into {target.parent}: {error.strerror}; make room "
-            "there, or name another folder in the environment variable XDG_CACHE_HOME"
-        ) from error
-
-
-def _opened(cached: Path) -> Graph:
-    from asr.decoding.passing import COMPILED
-
-    file = cached.open("rb")
-    try:
-        text, ends, word, arcs = (Stored.read(file) for _ in range(4))
-        arcs.mapped(mmap.ACCESS_READ, ROOM)  # if it can be
-    except ValueError:
-        file.close()
-        raise
-    graph = Graph(Vocabulary(text, ends), 0, arcs, word, arcs)
-    return graph if COMPILED else graph.mapped()
-
-
-def _digest(path: Path) -> str:
-    try:
-        return describe(path)[1]
-    except OSError as error:
-        raise GraphError(f"cannot read the graph {path}: {error.strerror}") from error

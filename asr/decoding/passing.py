@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.decoding.graph import END
 from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
+from asr.decoding.packed import END
 from asr.decoding.stored import Stored
 from asr.errors import GraphError
 

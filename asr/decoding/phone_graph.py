@@ -19,17 +19,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Arrays = dict[str, NDArray[Any]]
+    Ints = NDArray[np.int64]
     Progress = Callable[[float], None]
 
 FORMAT = 1
 """Version of the files."""
-
-COLUMNS = (
-    "format", "start", "vocabulary", "arcs", "final", "final_cost", "ilabel", "word_at", "word",
-    "cost", "next",
-)  # fmt: skip
-"""The arrays in a file that ships; what is sparse is kept as the steps between its places."""
 
 BREAK_OFF = 8.0
 """What it costs to end within a word. What is taken is the best path to a final state, whatever
@@ -38,13 +32,140 @@ better there is: so that what is being said can be shown, all states are final, 
 STEP = 1 / 32
 """Costs are stored as multiples of this, in 16 bits."""
 
+NAMES = (
+    "start", "vocabulary", "arcs", "final", "final_cost", "ilabel", "word_at", "word", "cost",
+    "next",
+)  # fmt: skip
+"""Of the arrays in a file, in the order of `Columns`."""
+
 NEVER = np.iinfo(np.int16).max
 """The cost of an arc that cannot be taken."""
 
 
 @dataclass(frozen=True)
+class Columns:
+    """A graph as it lies in a file: S states and A arcs, those of a state together.
+
+    Attributes:
+        start: the start state.
+        text: of the vocabulary.
+        arcs: [S], how many each state has.
+        final: the states that can be the end.
+        final_cost: what ending costs in each of them, in `STEP`.
+        token: [A], what each arc takes, 0 for nothing.
+        worded: the arcs that give a word.
+        word: the label of the word of each of them.
+        cost: [A], in `STEP`.
+        next: [A], the state that each leads to.
+    """
+
+    start: int
+    text: NDArray[np.uint8]
+    arcs: NDArray[np.integer[Any]]
+    final: Ints
+    final_cost: NDArray[np.int16]
+    token: NDArray[np.uint8]
+    worded: Ints
+    word: NDArray[np.int32]
+    cost: NDArray[np.int16]
+    next: NDArray[np.int32]
+
+    @classmethod
+    def read(cls, path: Path, progress: Progress | None = None) -> Columns:
+        """Reads what `write` wrote.
+
+        Args:
+            path: the file.
+            progress: is told the share that is done, in [0, 1].
+
+        Raises:
+            GraphError: the file is damaged, or not a graph.
+        """
+        stored = _read(path, progress)
+        for name in ("final", "word_at"):
+            np.cumsum(stored[name], out=stored[name])
+        stored["next"] += np.arange(len(stored["next"]), dtype=np.int32)
+        columns = cls(int(stored.pop("start")), *stored.values())
+        if not columns._fit():
+            raise GraphError(f"{path} is damaged: its arcs lead nowhere; get the file again")
+        return columns
+
+    def _fit(self) -> bool:
+        states, arcs = len(self.arcs), len(self.cost)
+        places = (
+            (self.start, states), (self.final, states), (self.worded, arcs), (self.next, states),
+            (self.token, len(TOKENS)), (self.word, (self.text == ord("\n")).sum() + 1),
+        )  # fmt: skip
+        return (
+            self.arcs.sum() == arcs == len(self.token) == len(self.next)
+            and len(self.final) == len(self.final_cost)
+            and len(self.worded) == len(self.word)
+            and all(np.min(at, initial=0) >= 0 for at, _ in places)
+            and all(np.max(at, initial=0) < end for at, end in places)
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes a file, in which what is sparse is kept as the steps between its places."""
+        stored = {
+            "format": np.array(FORMAT),
+            "start": np.array(self.start),
+            "vocabulary": self.text,
+            "arcs": self.arcs.astype(np.uint16),
+            "final": np.diff(self.final, prepend=0),
+            "final_cost": self.final_cost,
+            "ilabel": self.token,
+            "word_at": np.diff(self.worded, prepend=0),
+            "word": self.word,
+            "cost": self.cost,
+            "next": self.next - np.arange(len(self.next), dtype=np.int32),
+        }
+        import zipfile
+
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            for name, column in stored.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, column)
+
+    def backed_off(self) -> int:
+        """The state of a language model's graph that backing off from the start ends in.
+
+        Raises:
+            GraphError: it never ends.
+        """
+        first = np.cumsum(self.arcs, dtype=np.int64) - self.arcs
+        state, seen = self.start, set[int]()
+        while self.arcs[state] and self.token[first[state]] == 0:
+            if state in seen:
+                raise GraphError("the graph is damaged: backing off never ends; get the file again")
+            seen.add(state)
+            state = int(self.next[first[state]])
+        return state
+
+
+def _read(path: Path, progress: Progress | None) -> dict[str, NDArray[Any]]:
+    """The arrays of a file."""
+    try:
+        with np.load(path) as archive:
+            if (version := archive["format"]) != FORMAT:
+                raise GraphError(
+                    f"{path} has format {version}, this version reads {FORMAT}: "
+                    "build the graph again with `asr graph`"
+                )
+            stored = {}
+            for done, name in enumerate(NAMES, 1):
+                stored[name] = archive[name]
+                if progress:
+                    progress(done / len(NAMES))
+    except GraphError:
+        raise
+    except Exception as error:  # damaged archives raise nearly anything
+        raise GraphError(f"{path} is not a graph, or damaged: {error}") from error
+    return stored
+
+
+@dataclass(frozen=True)
 class PhoneGraph:
-    """A graph as it ships: from phones, as token ids, to words, as labels of the vocabulary.
+    """A graph as it is built: from phones, as token ids, to words, as labels of the vocabulary.
 
     Attributes:
         vocabulary: its words.
@@ -57,6 +178,24 @@ class PhoneGraph:
     fst: Fst
     root: int | None = None
 
+    @classmethod
+    def load(cls, path: Path) -> PhoneGraph:
+        """Reads the file of a language model's graph.
+
+        Raises:
+            GraphError: the file is damaged, or not a graph.
+        """
+        columns = Columns.read(path)
+        arcs = np.zeros(len(columns.cost), ARC)
+        arcs["ilabel"], arcs["next"] = columns.token, columns.next
+        arcs["olabel"][columns.worded] = columns.word
+        arcs["weight"] = columns.cost * np.float32(STEP)
+        final = np.full(len(columns.arcs), np.inf, np.float32)
+        final[columns.final] = columns.final_cost * np.float32(STEP)
+        sources = np.repeat(np.arange(len(final), dtype=np.int32), columns.arcs)
+        fst = Fst(columns.start, state_table(final, sources, arcs), arcs)
+        return cls(Vocabulary.read(columns.text), fst, columns.backed_off())
+
     def save(self, path: Path) -> None:
         """Writes the file of a language model's graph that `Graph.load` reads.
 
@@ -65,85 +204,29 @@ class PhoneGraph:
         Raises:
             GraphError: a cost is too large.
         """
-        states, arcs = self.fst.states, self.fst.arcs
-        final = np.flatnonzero(np.isfinite(states["final"]))
-        worded = np.flatnonzero(arcs["olabel"])
-        jumps = arcs["next"].astype(np.int64) - np.arange(len(arcs))
-        columns = {
-            "format": np.array(FORMAT),
-            "start": np.array(self.fst.start),
-            "vocabulary": self.vocabulary.text[:],
-            "arcs": states["arcs"].astype(np.uint16),
-            "final": np.diff(final, prepend=0),
-            "final_cost": to_steps(states["final"][final]),
-            "ilabel": arcs["ilabel"].astype(np.uint8),
-            "word_at": np.diff(worded, prepend=0),
-            "word": arcs["olabel"][worded],
-            "cost": to_steps(arcs["weight"]),
-            "next": jumps.astype(np.int32),
-        }
-        import zipfile
+        self.columns.write(path)
 
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
-            for name, column in columns.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, column)
-
-    @classmethod
-    def load(cls, path: Path, progress: Progress | None = None) -> PhoneGraph:
-        """Reads what `save` wrote.
-
-        Args:
-            path: the file.
-            progress: is told the share that is done, in [0, 1].
+    @property
+    def columns(self) -> Columns:
+        """The same with costs rounded to `STEP`.
 
         Raises:
-            GraphError: the file is damaged, or not a graph.
+            GraphError: a cost is too large.
         """
-        columns = _read(path, COLUMNS, progress)  # which are many, so none is kept for long
-        arcs = np.zeros(len(columns["cost"]), ARC)
-        arcs["ilabel"] = columns.pop("ilabel")
-        arcs["olabel"][np.cumsum(columns.pop("word_at"))] = columns.pop("word")
-        arcs["weight"] = columns.pop("cost")
-        arcs["weight"] *= STEP
-        arcs["next"] = columns.pop("next")
-        arcs["next"] += np.arange(len(arcs), dtype=np.int32)
-        count = columns.pop("arcs")
-        final = np.full(len(count), np.inf, np.float32)
-        final[np.cumsum(columns["final"])] = columns["final_cost"] * STEP
-        vocabulary = Vocabulary.read(columns["vocabulary"])
-        start = int(columns["start"])
-        if (
-            count.sum() != len(arcs)
-            or not 0 <= start < len(count)
-            or arcs["next"].min() < 0
-            or arcs["next"].max() >= len(count)
-            or arcs["ilabel"].max() >= len(TOKENS)
-            or arcs["olabel"].max() > len(vocabulary)
-        ):
-            raise GraphError(f"{path} is damaged: its arcs lead nowhere; get the file again")
-        sources = np.repeat(np.arange(len(count), dtype=np.int32), count)
-        fst = Fst(start, state_table(final, sources, arcs), arcs)
-        return cls(vocabulary, fst, backed_off(fst))
-
-
-def _read(path: Path, names: tuple[str, ...], progress: Progress | None) -> Arrays:
-    """Reads some columns of a file, the first of which is its format."""
-    columns: Arrays = {}
-    try:
-        with np.load(path) as archive:
-            for done, name in enumerate(names, 1):
-                columns[name] = archive[name]
-                if progress:
-                    progress(done / len(names))
-    except Exception as error:  # damaged archives raise nearly anything
-        raise GraphError(f"{path} is not a graph, or damaged: {error}") from error
-    if columns["format"] != FORMAT:
-        raise GraphError(
-            f"{path} has format {columns['format']}, this version reads {FORMAT}: "
-            "build the graph again with `asr graph`"
+        states, arcs = self.fst.states, self.fst.arcs
+        final, worded = np.flatnonzero(np.isfinite(states["final"])), np.flatnonzero(arcs["olabel"])
+        return Columns(
+            self.fst.start,
+            self.vocabulary.text[:],
+            states["arcs"],
+            final,
+            to_steps(states["final"][final]),
+            arcs["ilabel"].astype(np.uint8),
+            worded,
+            arcs["olabel"][worded],
+            to_steps(arcs["weight"]),
+            arcs["next"],
         )
-    return columns
 
 
 def break_off(root: int | None) -> float:
@@ -157,21 +240,6 @@ def break_off(root: int | None) -> float:
 def broken_off(final: NDArray[np.float32]) -> NDArray[np.float32]:
     """What it costs to end if what is said may be broken off anywhere."""
     return np.minimum(final, BREAK_OFF)
-
-
-def backed_off(fst: Fst) -> int:
-    """The state of a language model's graph that backing off from the start ends in.
-
-    Raises:
-        GraphError: it never ends.
-    """
-    state, seen = fst.start, set[int]()
-    while fst.states["iepsilons"][state]:
-        if state in seen:
-            raise GraphError("the graph is damaged: backing off never ends; get the file again")
-        seen.add(state)
-        state = int(fst.arcs["next"][fst.states["first"][state]])
-    return state
 
 
 def rounded(fst: Fst) -> Fst:

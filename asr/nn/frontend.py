@@ -1,8 +1,9 @@
-"""Kaldi's log-mel filter bank as two convolutions and a logarithm.
+"""Kaldi's log-mel filter bank, in products of matrices.
 
-Every step between the samples and the spectrum (DC removal, pre-emphasis, window, Fourier
-transform) is linear, so all of them fold into a single strided convolution. The same module runs
-in training, on a GPU, and inside the exported graph.
+The window is the same from both ends and so are, about its middle, the cosines of a Fourier
+transform, while its sines change their sign. So the two halves of a frame are added and subtracted
+before they are multiplied, which takes half the products. The same module runs in training, on a
+GPU, and inside the exported graph.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ RATE = 16_000
 """Samples per second."""
 WINDOW = RATE * 25 // 1000
 HOP = RATE * 10 // 1000
+HALF = WINDOW // 2 - 1
+"""Samples of half a frame that count: the window takes the first and the last one to zero."""
 FFT = 512
 MELS = 80
 LOW, HIGH = 20.0, 7600.0
@@ -58,27 +61,18 @@ def mel_matrix() -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0)
 
 
-def fourier_kernel() -> Tensor:
-    """From WINDOW raw samples to real and imaginary parts of the spectrum, [FFT, WINDOW]."""
-    identity = torch.eye(WINDOW, dtype=torch.float64)
-    centred = identity - 1 / WINDOW
-    previous = torch.cat([identity[:1], identity[:-1]])
-    emphasis = identity - PREEMPHASIS * previous
-    povey = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64) ** 0.85
-    bins = torch.arange(FFT // 2, dtype=torch.float64)
-    angle = -2 * math.pi / FFT * bins[:, None] * torch.arange(WINDOW, dtype=torch.float64)
-    fourier = torch.cat([angle.cos(), angle.sin()])
-    return fourier @ torch.diag(povey) @ emphasis @ centred
+def fourier_kernels() -> tuple[Tensor, Tensor]:
+    """Cosines and sines about the middle of a frame in Povey's window, [FFT / 2, HALF] each.
 
-
-def on_differences(kernel: Tensor) -> Tensor:
-    """The same kernel for differences of neighbouring samples, [rows, WINDOW - 1].
-
-    With the mean taken out every row sums to zero, so it can be summed by parts:
-    `sum k_i x_i = sum -(k_0 + ... + k_i) (x_{i+1} - x_i)`. A constant offset, which would drown
-    faint bins in float32's rounding, then vanishes before it is multiplied.
+    For the samples from the second to the middle. A spectrum's power does not hang on where time
+    begins.
     """
-    return -kernel.cumsum(dim=1)[:, :-1]
+    time = torch.arange(1, HALF + 1, dtype=torch.float64)
+    bins = torch.arange(FFT // 2, dtype=torch.float64)
+    angle = 2 * math.pi / FFT * bins[:, None] * (time - (WINDOW - 1) / 2)
+    povey = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64) ** 0.85
+    window = povey[1 : HALF + 1]
+    return window * angle.cos(), window * angle.sin()
 
 
 class Frontend(nn.Module):
@@ -88,20 +82,22 @@ class Frontend(nn.Module):
     frames of a stream: outside of the signal Kaldi mirrors it, Rill reads zeros.
     """
 
-    kernel: Tensor
+    cosines: Tensor
+    sines: Tensor
     mels: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         mels = mel_matrix()
         used = mels.sum(0) > 0
-        self.register_buffer("mels", mels[:, used].float()[:, :, None], persistent=False)
-        kernel = on_differences(fourier_kernel()[used.repeat(2)])
-        self.register_buffer("kernel", kernel.float()[:, None], persistent=False)
+        cosines, sines = (kernel[used] for kernel in fourier_kernels())
+        self.register_buffer("cosines", cosines.float(), persistent=False)
+        self.register_buffer("sines", sines.float(), persistent=False)
+        self.register_buffer("mels", mels[:, used].float(), persistent=False)
 
     def start(self, streams: int) -> Tensor:
         """The tail of a stream that has not begun: [streams, TAIL] zeros."""
-        return self.kernel.new_zeros(streams, TAIL)
+        return self.mels.new_zeros(streams, TAIL)
 
     def step(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the frames that this audio completes.
@@ -114,9 +110,13 @@ class Frontend(nn.Module):
             features [N, S / HOP, MELS] and the next tail.
         """
         samples = torch.cat([tail, audio], dim=1)
-        differences = samples[:, 1:] - samples[:, :-1]
-        spectrum = F.conv1d(differences[:, None], self.kernel, stride=HOP)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        energies = F.conv1d(real.square() + imaginary.square(), self.mels)
+        frames = samples.unfold(1, WINDOW, HOP)
+        centred = frames - frames.mean(-1, keepdim=True)
+        emphasised = centred[..., 1:-1] - PREEMPHASIS * centred[..., :-2]
+        first, second = emphasised.chunk(2, dim=-1)
+        mirrored = second.flip(-1)
+        real = F.linear(first + mirrored, self.cosines)
+        imaginary = F.linear(first - mirrored, self.sines)
+        energies = F.linear(real.square() + imaginary.square(), self.mels)
         features = energies.clamp(min=torch.finfo(torch.float32).eps).log()
-        return features.transpose(1, 2), samples[:, -TAIL:]
+        return features, samples[:, -TAIL:]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
 from asr.decoding import nbest
-from asr.decoding.graph import END, Graph
+from asr.decoding.graph import Graph
 from asr.decoding.hypothesis import BLANK, TOKEN_BITS
 from asr.decoding.nbest import WITHIN, alternatives, best_paths
+from asr.decoding.packed import END
 from asr.decoding.passing import Beam, History, call, start
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.search import GraphSearch, SearchOptions

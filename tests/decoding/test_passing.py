@@ -24,8 +24,9 @@ from asr.decoding import passing
 from asr.decoding.build import build
 from asr.decoding.ctc import write_expanded
 from asr.decoding.fst import ARC, Fst
-from asr.decoding.graph import PACKED, Graph
+from asr.decoding.graph import Graph
 from asr.decoding.lexicon import Lexicon
+from asr.decoding.packed import PACKED
 from asr.decoding.passing import NO_STEPS, NOWHERE, History, best_path, start, walk
 from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.search import GraphSearch, GraphState, SearchOptions
