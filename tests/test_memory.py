@@ -87,3 +87,22 @@ print(recognizer.graph_identity in Path("/proc/self/maps").read_text())
     assert text
     assert float(peak) < 66
     assert (mapped == "False") == passing.COMPILED
+
+
+def test_a_graph_is_unpacked_in_little_memory(tmp_path):
+    """That of the models that ship; 193 MB, of which Python and numpy have 50."""
+    code = f"""
+from pathlib import Path
+from asr.decoding.graph import Graph
+
+Graph.load(Path({str(ROOT / "models" / "en-small" / "dictation.graph")!r}))
+print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 220

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from asr.bundle import describe
+from asr.decoding.columns import Columns
 from asr.decoding.packed import ROOM, packed
-from asr.decoding.phone_graph import Columns
 from asr.decoding.stored import Stored
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
 
 if TYPE_CHECKING:
-    from asr.decoding.phone_graph import Progress
+    from asr.decoding.columns import Progress
 
 FORMAT = 3
 """Version of the files in the cache."""

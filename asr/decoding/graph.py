@@ -1,6 +1,6 @@
 """Search graphs as the search walks through them.
 
-What ships (`asr.decoding.phone_graph`) is unpacked into the user's cache on first use. There it
+What ships (`asr.decoding.columns`) is unpacked into the user's cache on first use. There it
 stays: arcs are read as a search comes by, and those that were read last are kept; words are read
 when they are said.
 """
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.decoding.cache import unpacked
+from asr.decoding.columns import NEVER, STEP
 from asr.decoding.fst import ranges
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.packed import END, GIVES, LAST, PACKED, ROOM, packed
-from asr.decoding.phone_graph import NEVER, STEP, break_off
+from asr.decoding.phone_graph import break_off
 from asr.decoding.stored import Stored
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
@@ -28,7 +29,8 @@ from asr.errors import GraphError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.phone_graph import PhoneGraph, Progress
+    from asr.decoding.columns import Progress
+    from asr.decoding.phone_graph import PhoneGraph
 
     Ints = NDArray[np.integer[Any]]
     Floats = NDArray[np.float32]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asr.decoding.columns import NEVER, to_steps
 from asr.decoding.hypothesis import BLANK, STATE_BITS, TOKEN_BITS
-from asr.decoding.phone_graph import NEVER, to_steps
 from asr.errors import GraphError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from asr.decoding.phone_graph import Columns
+    from asr.decoding.columns import Columns
 
     Ints = NDArray[np.integer[Any]]
 

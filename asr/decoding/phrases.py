@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from asr.decoding.columns import STEP, to_steps
 from asr.decoding.hypothesis import BLANK, TOKEN_BITS
 from asr.decoding.lexicon import PHONES, TOKENS, WORD, Lexicon
 from asr.decoding.packed import pack
 from asr.decoding.passing import TOKEN
-from asr.decoding.phone_graph import STEP, to_steps
 from asr.errors import GraphError
 
 if TYPE_CHECKING:

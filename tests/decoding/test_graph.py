@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.decoding.columns import STEP
 from asr.decoding.fst import ARC, Fst
 from asr.decoding.graph import Graph
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.packed import END
-from asr.decoding.phone_graph import BREAK_OFF, STEP, PhoneGraph
+from asr.decoding.phone_graph import BREAK_OFF, PhoneGraph
 from asr.decoding.search import GraphSearch, SearchOptions
 from asr.decoding.vocabulary import Vocabulary
 from asr.errors import GraphError
