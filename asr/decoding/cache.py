@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from asr.bundle import describe
@@ -52,6 +51,8 @@ def unpacked(path: Path, progress: Progress | None = None) -> tuple[Stored, ...]
 
 
 def _unpack(path: Path, target: Path, progress: Progress | None) -> None:
+    from tempfile import TemporaryDirectory  # seldom needed, and large
+
     columns = Columns.read(path, progress)
     vocabulary = Vocabulary.read(columns.text)
     arcs, word = packed(columns, columns.backed_off())
