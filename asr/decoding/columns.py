@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the files."""
 
+MOST_ARCS = np.iinfo(np.uint16).max
+"""Of a state in a file."""
+
 NAMES = (
     "start", "vocabulary", "arcs", "final", "final_cost", "ilabel", "word_at", "word", "cost",
     "next",
@@ -99,7 +102,13 @@ class Columns:
         )
 
     def write(self, path: Path) -> None:
-        """Writes a file, in which what is sparse is kept as the steps between its places."""
+        """Writes a file, in which what is sparse is kept as the steps between its places.
+
+        Raises:
+            GraphError: a state has more arcs than the file can say.
+        """
+        if (most := self.arcs.max(initial=0)) > MOST_ARCS:
+            raise GraphError(f"a state of the graph has {most} arcs, at most {MOST_ARCS} can be")
         stored = {
             "format": np.array(FORMAT),
             "start": np.array(self.start),

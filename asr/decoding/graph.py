@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.integer[Any]]
     Floats = NDArray[np.float32]
 
+DAMAGED = "the graph is damaged: its arcs lead nowhere; get the file again"
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -120,10 +122,16 @@ class Graph:
         return given
 
     def words(self, arcs: Ints) -> NDArray[np.uint32]:
-        """The labels of the words that some arcs give; 0 for none."""
+        """The labels of the words that some arcs give; 0 for none.
+
+        Raises:
+            GraphError: the graph is damaged.
+        """
         words = np.zeros(len(arcs), np.uint32)
         given = self.gives(arcs).nonzero()[0]
         if len(given):
+            if arcs[given].max() >= len(self.word):
+                raise GraphError(DAMAGED)
             words[given] = self.word[arcs[given]]
         return words
 

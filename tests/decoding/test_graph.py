@@ -184,6 +184,14 @@ def test_costs_that_do_not_fit_are_named(tmp_path):
             use(graph)
 
 
+def test_more_arcs_than_a_file_can_say_are_refused(tmp_path):
+    arcs = np.zeros(1 << 16, ARC)
+    fst = Fst.of(0, np.zeros(1, np.float32), np.zeros(len(arcs), int), arcs)
+    graph = PhoneGraph(Vocabulary.of({"a": [("AA",)]}), fst)
+    with pytest.raises(GraphError, match="has 65536 arcs, at most 65535 can be"):
+        graph.save(tmp_path / "wide.graph")
+
+
 def test_what_a_state_has_is_what_was_built():
     """Arcs, costs, words and ends of every state, found by walking from the start."""
     fst, graph = PACKED.fst, Graph.of(PACKED)
