@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .layers import Int8Layers
+    from .int8 import Int8Layers
 
 
 @dataclass(frozen=True)

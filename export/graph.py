@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .layers import Int8Layers, Layers
+from .int8 import Int8Layers
+from .layers import Layers
 
 if TYPE_CHECKING:
     import onnx
@@ -60,8 +61,8 @@ def encode(graph: Layers, features: str, model: CtcModel, head: str) -> str:
     encoder = model.encoder
     config = encoder.config
     graph.groups = config.groups
-    x = graph.convolve(features, encoder.conv1, "conv1")
-    x = graph.subsample(x, encoder.conv2, "conv2")
+    x = graph.subsample(features, encoder.conv1, "conv1", graph.in_floats)
+    x = graph.subsample(x, encoder.conv2, "conv2", graph.linear)
     layers = [f"layer{i}" for i in range(config.layers)]
     memories = [name for name in MEMORIES if name in model.state_shapes]
     before = {

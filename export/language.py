@@ -14,7 +14,7 @@ from asr.errors import ExportError
 
 from .builder import TO_THE_END
 from .cells import Step, gru
-from .layers import Int8Layers
+from .int8 import Int8Layers
 from .quantise import quantise_8_bit
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the files."""
 
-MOST_ARCS = np.iinfo(np.uint16).max
-"""Of a state in a file."""
+MOST_OF_A_STATE = np.iinfo(np.uint16).max
+"""Arcs, in a file."""
 
 NAMES = (
     "start", "vocabulary", "arcs", "final", "final_cost", "ilabel", "word_at", "word", "cost",
@@ -107,8 +107,10 @@ class Columns:
         Raises:
             GraphError: a state has more arcs than the file can say.
         """
-        if (most := self.arcs.max(initial=0)) > MOST_ARCS:
-            raise GraphError(f"a state of the graph has {most} arcs, at most {MOST_ARCS} can be")
+        if (most := self.arcs.max(initial=0)) > MOST_OF_A_STATE:
+            raise GraphError(
+                f"a state of the graph has {most} arcs, at most {MOST_OF_A_STATE} can be"
+            )
         stored = {
             "format": np.array(FORMAT),
             "start": np.array(self.start),
@@ -135,13 +137,12 @@ class Columns:
         Raises:
             GraphError: it never ends.
         """
-        first = np.cumsum(self.arcs, dtype=np.int64) - self.arcs
         state, seen = self.start, set[int]()
-        while self.arcs[state] and self.token[first[state]] == 0:
+        while self.arcs[state] and self.token[first := int(self.arcs[:state].sum())] == 0:
             if state in seen:
                 raise GraphError("the graph is damaged: backing off never ends; get the file again")
             seen.add(state)
-            state = int(self.next[first[state]])
+            state = int(self.next[first])
         return state
 
 

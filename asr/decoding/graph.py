@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.integer[Any]]
     Floats = NDArray[np.float32]
 
-DAMAGED = "the graph is damaged: its arcs lead nowhere; get the file again"
-
 
 @dataclass(frozen=True)
 class Graph:
@@ -131,7 +129,7 @@ class Graph:
         given = self.gives(arcs).nonzero()[0]
         if len(given):
             if arcs[given].max() >= len(self.word):
-                raise GraphError(DAMAGED)
+                raise GraphError("the graph is damaged: its arcs lead nowhere; get the file again")
             words[given] = self.word[arcs[given]]
         return words
 

@@ -85,6 +85,7 @@ def packed(columns: Columns, root: int) -> tuple[NDArray[np.void], NDArray[np.ui
     begin[0] = 0
     begin[[0, root]] = begin[[root, 0]]
     arcs, word = np.zeros(size + 1, PACKED), np.zeros(size, np.uint32)
+    arcs["key"][1], arcs["cost"][1] = END, NEVER
     at = 0
     for states in (slice(b, b + BLOCK) for b in range(0, len(count), BLOCK)):
         first = begin[states] + more[states]
@@ -100,9 +101,9 @@ def packed(columns: Columns, root: int) -> tuple[NDArray[np.void], NDArray[np.ui
         worded = places[columns.worded[given] - own.start]
         word[worded] = columns.word[given]
         arcs["key"][worded] |= np.uint32(GIVES)
-        ends = begin[states][more[states] > 0]
-        arcs["key"][ends], arcs["cost"][ends] = END, ending[states][more[states] > 0]
+        has = more[states] > 0
+        ends = begin[states][has]
+        arcs["key"][ends], arcs["cost"][ends] = END, ending[states][has]
         arcs["key"][first + count[states] - 1] |= np.uint32(LAST)
-    arcs["key"][1], arcs["cost"][1] = END | (arcs["key"][1] & np.uint32(LAST)), NEVER
     arcs[-1:] = pack(np.zeros(1, int), BLANK, 0, 0.0, begin[columns.start])
     return arcs, word
