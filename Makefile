@@ -5,7 +5,7 @@ SPEECH ?= $(or $(RILL_SPEECH),../shared/speech)
 MODEL ?= models/en-small
 TORCH := torch==2.11.0 torchaudio==2.11.0
 BIN := .venv/bin
-COMPILED := $(wildcard asr/decoding/*.[ch])
+COMPILED := $(wildcard asr/*/*.[ch])
 KENLM := .venv/kenlm
 OLD_SHERPA := .venv/sherpa-onnx-1.12
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -9,10 +9,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from asr.operators import DOMAIN
+
 from .half import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -24,7 +26,7 @@ MICROSOFT = "com.microsoft"
 TO_THE_END = np.iinfo(np.int64).max
 TYPES = {"f": np.float32, "i": np.int64}
 """Types of constants by kind."""
-NARROW = (np.uint8, np.int8, np.int16)
+NARROW = (np.uint8, np.int8, np.int16, np.int32)
 """Types that constants keep."""
 
 Shape = list[int | str]
@@ -33,12 +35,14 @@ Shape = list[int | str]
 class GraphBuilder:
     """Collects nodes and weights; every method adds operators and returns the output's name.
 
-    A `body` is a graph within the graph, with the same weights.
+    A `body` is a graph within the graph, with the same weights. A function is a graph of its own,
+    of which an operator of DOMAIN is made.
     """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, onnx.TensorProto] = {}
+        self.functions: dict[str, onnx.FunctionProto] = {}
 
     def weight(self, name: str, value: Any) -> str:
         """A constant, from a tensor, an array or numbers; a name that is there is that constant."""
@@ -88,6 +92,25 @@ class GraphBuilder:
         inner.weights = self.weights
         return inner
 
+    def function(
+        self, name: str, inputs: Sequence[str], outputs: Sequence[str], body: Self
+    ) -> None:
+        """Say what an operator of DOMAIN is made of.
+
+        Args:
+            name: of the operator.
+            inputs: what the body calls them.
+            outputs: likewise.
+            body: a graph of its own, whose weights are part of it.
+        """
+        constants = [
+            helper.make_node("Constant", [], [name], value=value)
+            for name, value in body.weights.items()
+        ]
+        self.functions[name] = helper.make_function(
+            DOMAIN, name, inputs, outputs, [*constants, *body.nodes], _imports(body.nodes)
+        )
+
     def scan(
         self,
         body: Self,
@@ -108,15 +131,11 @@ class GraphBuilder:
         Returns:
             the states at the end, and all outputs one after the other.
         """
-
-        def floats(names: Sequence[str]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-
         graph = helper.make_graph(
             body.nodes,
             f"{output}.step",
-            floats([*states, *inputs]),
-            floats([*next_states, output]),
+            _floats([*states, *inputs]),
+            _floats([*next_states, output]),
         )
         ends = [f"{name}.end" for name in states]
         *_, outputs = self.node(
@@ -153,15 +172,20 @@ class GraphBuilder:
             ]
 
         weights, casts = packed(self.weights.values())
+        own = [name for node in self.nodes if node.domain == DOMAIN for name in node.output]
         graph = helper.make_graph(
-            [*casts, *self.nodes], "rill", tensors(inputs), tensors(outputs), weights
+            [*casts, *self.nodes],
+            "rill",
+            tensors(inputs),
+            tensors(outputs),
+            weights,
+            value_info=_floats(own),  # onnx cannot tell, as it does not know those of MICROSOFT
         )
-        domains = {"": OPSET}
-        if any(node.domain == MICROSOFT for node in _all_nodes(graph)):
-            domains[MICROSOFT] = 1
+        inner = [node for function in self.functions.values() for node in function.node]
         proto = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid(*domain) for domain in domains.items()],
+            functions=list(self.functions.values()),
+            opset_imports=_imports([*graph.node, *inner]),
             ir_version=IR_VERSION,
             producer_name="rill-asr",
         )
@@ -170,7 +194,19 @@ class GraphBuilder:
         return proto
 
 
-def _all_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes of a graph and of the graphs within it."""
-    inner = [attribute.g for node in graph.node for attribute in node.attribute]
-    return [*graph.node, *(node for body in inner for node in _all_nodes(body))]
+def _floats(names: Iterable[str]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+
+
+def _imports(nodes: Iterable[onnx.NodeProto]) -> list[onnx.OperatorSetIdProto]:
+    """The sets of operators that some nodes are of, and the nodes of the graphs within them."""
+    versions = {"": OPSET, MICROSOFT: 1, DOMAIN: 1}
+    used = {""} | {node.domain for node in _with_inner(nodes)}
+    return [helper.make_opsetid(name, versions[name]) for name in versions if name in used]
+
+
+def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _with_inner(attribute.g.node)

@@ -11,45 +11,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .int8 import Int8Layers
+    from .builder import GraphBuilder
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where a step is written to, and the weights on the state before it.
+    """Where a step is written to, and what it multiplies the state before it with.
 
     Attributes:
         graph: the body of a Scan.
         name: of the layer.
-        U: [gates H, H], or of each group.
-        c: [gates H], likewise.
+        size: H.
+        product: writes `U h + c` for some rows of U [gates H, H]: from h, to an output.
     """
 
-    graph: Int8Layers
+    graph: GraphBuilder
     name: str
-    U: Tensor
-    c: Tensor
+    size: int
+    product: Callable[[str, str, slice], str]
 
     def op(self, operator: str, *inputs: str, to: str) -> str:
         """An operator with one output."""
         return self.graph.add(operator, inputs, f"{self.name}.{to}")
 
+    def of_state(self, h: str, to: str, rows: slice = slice(None)) -> str:
+        """`U h + c` for some rows of U."""
+        return self.product(h, f"{self.name}.{to}", rows)
+
     def gates(self, x: str, *counts: int) -> list[str]:
         """The last axis in parts of so many gates."""
         return self.graph.divided(x, [count * self.size for count in counts])
-
-    @property
-    def size(self) -> int:
-        """H."""
-        return self.U.shape[-1]
-
-    def product(self, h: str, to: str, rows: slice = slice(None)) -> str:
-        """`U h + c` for some rows of U."""
-        U, c = self.U[..., rows, :], self.c[..., rows]
-        names = f"{self.name}.{to}.U", f"{self.name}.{to}"
-        return self.graph.product(self.graph.in_8_bits(h), U, *names, c)
 
     def mixed(self, h: str, z: str, n: str) -> str:
         """`(1 - z) n + z h`, the next state of a GRU."""
@@ -59,7 +50,7 @@ class Step:
 
 def gru(step: Step, gates: str, candidate: str, h: str) -> list[str]:
     """Reset behind the product, as PyTorch and cuDNN have it."""
-    product = step.product(h, "product")
+    product = step.of_state(h, "product")
     of_gates, of_candidate = step.gates(product, 2, 1)
     rz = step.op("Sigmoid", step.op("Add", gates, of_gates, to="gates.sum"), to="gates")
     r, z = step.gates(rz, 1, 1)
@@ -70,18 +61,18 @@ def gru(step: Step, gates: str, candidate: str, h: str) -> list[str]:
 
 def gru_reset_before(step: Step, gates: str, candidate: str, h: str) -> list[str]:
     """Reset before the product (Cho et al. 2014)."""
-    of_gates = step.product(h, "gates.product", slice(2 * step.size))
+    of_gates = step.of_state(h, "gates.product", slice(2 * step.size))
     rz = step.op("Sigmoid", step.op("Add", gates, of_gates, to="gates.sum"), to="gates")
     r, z = step.gates(rz, 1, 1)
     reset = step.op("Mul", r, h, to="reset")
-    of_candidate = step.product(reset, "candidate.product", slice(2 * step.size, None))
+    of_candidate = step.of_state(reset, "candidate.product", slice(2 * step.size, None))
     total = step.op("Add", candidate, of_candidate, to="candidate.sum")
     return [step.mixed(h, z, step.op("Tanh", total, to="candidate"))]
 
 
 def lstm(step: Step, inputs: str, h: str, c: str) -> list[str]:
     """With a forget gate and without peepholes."""
-    total = step.op("Add", inputs, step.product(h, "product"), to="sum")
+    total = step.op("Add", inputs, step.of_state(h, "product"), to="sum")
     if_, g, o = step.gates(total, 2, 1, 1)
     i, f = step.gates(step.op("Sigmoid", if_, to="gates"), 1, 1)
     new = step.op("Mul", i, step.op("Tanh", g, to="candidate"), to="new")
@@ -92,7 +83,7 @@ def lstm(step: Step, inputs: str, h: str, c: str) -> list[str]:
 
 def rnn(step: Step, inputs: str, h: str) -> list[str]:
     """Elman's."""
-    total = step.op("Add", inputs, step.product(h, "product"), to="sum")
+    total = step.op("Add", inputs, step.of_state(h, "product"), to="sum")
     return [step.op("Tanh", total, to="hidden.after")]
 
 

@@ -12,8 +12,6 @@ from onnx import TensorProto
 from asr.decoding.language import END, FORMAT, LanguageModel
 from asr.errors import ExportError
 
-from .builder import TO_THE_END
-from .cells import Step, gru
 from .int8 import Int8Layers
 from .quantise import quantise_8_bit
 
@@ -70,13 +68,10 @@ def build(model: Trained) -> onnx.ModelProto:
 
     W, U, b, c = model.cell.parameters()
     gates = graph.linear(looked_up("word"), W, b, "cell.W")
-    parts = graph.divided(gates, [2 * U.shape[1], U.shape[1]])
-    (state,) = gru(Step(graph, "cell", U, c), parts[0], parts[1], "state")
-    graph.part(state, 0, "next_state", 0, TO_THE_END)
-    integers_of_state = graph.in_8_bits("next_state")
-    expected = graph.product(
-        integers_of_state, model.project.weight, "project", "expected", model.project.bias
-    )
+    frames = graph.add("Unsqueeze", [gates, graph.weight("frame.axis", [0])], "gates")
+    _, state = graph.gru(frames, "state", U, c, "cell")
+    graph.add("Identity", [state], "next_state")
+    expected = graph.linear("next_state", model.project.weight, model.project.bias, "project")
     expected = graph.add("Gather", [expected, "place"], "expected.place")
     products = graph.add("Mul", [expected, looked_up("following")], "products")
     axis = graph.weight("last.axis", [1])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.errors import ExportError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ PAIR = 128
 of two neighbours in 16 bits, where 255 * PAIR still fits."""
 ACTIVATION_STEP = 1 / 127
 """So that [-1, 1] is 1 to 255."""
+BLOCK = (16, 4)
+"""Outputs and inputs whose weights lie together, as `asr/operators/_kernels.h` has them."""
 SHARES = np.linspace(0.4, 1.0, 31)
 """Of the largest weight: what lies beyond may be cut off if the rest gains by it."""
 
@@ -38,6 +42,23 @@ def quantise_8_bit(weight: Floats, *, columns: bool = True) -> tuple[NDArray[np.
         scale = np.where(error < best, tried, scale)
         best = np.minimum(error, best)
     return _paired(weight / scale).astype(np.int8), np.asarray(scale, np.float32)
+
+
+def in_blocks(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
+    """A matrix [K, N] in blocks [N / 16, K / 4, 16, 4], behind the last column zeros.
+
+    Raises:
+        ExportError: when K is no multiple of 4.
+    """
+    (K, N), (outputs, inputs) = matrix.shape, BLOCK
+    if K % inputs:
+        raise ExportError(
+            f"in 8-bit integers units and channels are taken by {inputs}; {K} is no multiple of it"
+        )
+    whole = np.pad(matrix, [(0, 0), (0, -N % outputs)])
+    parts = whole.reshape(K // inputs, inputs, -1, outputs)
+    blocks: NDArray[np.int8] = parts.transpose(2, 0, 3, 1)
+    return blocks
 
 
 def _pairs(x: Floats) -> Floats:

@@ -1,0 +1,363 @@
+#include "_kernels.h"
+
+#include <string.h>
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define X86
+#include <immintrin.h>
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define ARM
+#include <arm_neon.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+#endif
+
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* y [rows, blocks OUTPUTS], the products of the weights of a group and x [rows, inputs]. */
+typedef void Product(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y);
+
+/* What follows is compiled for each kind of processor by itself, with the vectors that it has. */
+
+INLINE float magnitude(float x) { return x < 0 ? -x : x; }
+
+/* To the nearest integer, halves to the even one; |x| < 2^22. */
+INLINE float rounded(float x)
+{
+    const float shift = 12582912.0f; /* 1.5 * 2^23, from where on floats have no fraction */
+    return (x + shift) - shift;
+}
+
+INLINE float largest(const float *x, size_t n)
+{
+    int32_t most = 0; /* magnitudes are in the order of their bits */
+    for (size_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= INT32_MAX;
+        most = bits > most ? bits : most;
+    }
+    float size;
+    memcpy(&size, &most, sizeof size);
+    return size;
+}
+
+INLINE void quantise(const float *x, size_t n, float factor, int zero, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        float level = factor * LEVELS * x[i];
+        level = level > -LEVELS ? level : -LEVELS; /* as are those that are no numbers */
+        level = level < LEVELS ? level : LEVELS;
+        out[i] = (uint8_t)((int32_t)rounded(level) + zero);
+    }
+}
+
+/* exp(-x) of x >= 0: a power of two and the Taylor series of 2^f, |f| <= 1/2, within 2e-7. */
+INLINE float exp_of_minus(float x)
+{
+    float power = -1.44269504f * (x < 87.0f ? x : 87.0f);
+    float whole = rounded(power), f = power - whole;
+    float y = 1.54035304e-4f;
+    y = y * f + 1.33335581e-3f;
+    y = y * f + 9.61812911e-3f;
+    y = y * f + 5.55041087e-2f;
+    y = y * f + 2.40226507e-1f;
+    y = y * f + 6.93147181e-1f;
+    y = y * f + 1.0f;
+    int32_t bits = ((int32_t)whole + 127) * (1 << 23);
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return y * scale;
+}
+
+INLINE float sigmoid(float x)
+{
+    float e = exp_of_minus(magnitude(x));
+    return (x < 0 ? e : 1.0f) / (1.0f + e);
+}
+
+INLINE float hyperbolic_tangent(float x)
+{
+    float e = exp_of_minus(2 * magnitude(x)), y = (1.0f - e) / (1.0f + e);
+    return x < 0 ? -y : y;
+}
+
+INLINE void linear(const Weights *w, const float *x, size_t rows, const Room *room, float *y,
+                   Product product, int zero)
+{
+    const float silent = 1e-10f;
+    for (; rows > 0; x += ROWS * w->groups * w->inputs, y += ROWS * w->groups * w->outputs) {
+        size_t some = rows < ROWS ? rows : ROWS;
+        rows -= some;
+        for (size_t group = 0; group < w->groups; group++) {
+            for (size_t row = 0; row < some; row++) {
+                const float *from = x + (row * w->groups + group) * w->inputs;
+                room->sizes[row] = largest(from, w->inputs) + silent;
+                quantise(from, w->inputs, 1 / room->sizes[row], zero, room->x + row * w->inputs);
+            }
+            product(w, group, room->x, some, room->y);
+            const float *scale = w->scale + group * w->outputs;
+            const float *bias = w->bias + group * w->outputs;
+            for (size_t row = 0; row < some; row++) {
+                const int32_t *from = room->y + row * w->blocks * OUTPUTS;
+                float *to = y + (row * w->groups + group) * w->outputs;
+                float step = room->sizes[row] / LEVELS;
+                for (size_t i = 0; i < w->outputs; i++)
+                    to[i] = (float)from[i] * scale[i] * step + bias[i];
+            }
+        }
+    }
+}
+
+/* One step of one stream: a, products and bias [3 n], the states before and after [n]. */
+INLINE void gru_step(const float *a, const int32_t *product, float scale, const float *bias,
+                     const float *before, size_t n, float *gates, float *after)
+{
+    for (size_t i = 0; i < 2 * n; i++)
+        gates[i] = sigmoid(a[i] + ((float)product[i] * scale + bias[i]));
+    for (size_t i = 0; i < n; i++) {
+        float of_state = (float)product[2 * n + i] * scale + bias[2 * n + i];
+        float candidate = hyperbolic_tangent(a[2 * n + i] + gates[i] * of_state);
+        after[i] = candidate + gates[n + i] * (before[i] - candidate);
+    }
+}
+
+INLINE void gru(const Weights *w, const float *a, const float *state, size_t frames,
+                size_t streams, const Room *room, float *states, Product product, int zero)
+{
+    size_t n = w->inputs, each = streams * w->groups * n;
+    for (; frames > 0; frames--, a += 3 * each, state = states, states += each)
+        for (size_t group = 0; group < w->groups; group++) {
+            for (size_t stream = 0; stream < streams; stream++)
+                quantise(state + (stream * w->groups + group) * n, n, 1, zero,
+                         room->x + stream * n);
+            product(w, group, room->x, streams, room->y);
+            for (size_t stream = 0; stream < streams; stream++) {
+                size_t place = (stream * w->groups + group) * n;
+                gru_step(a + 3 * place, room->y + stream * w->blocks * OUTPUTS,
+                         w->scale[group] / LEVELS, w->bias + group * w->outputs, state + place, n,
+                         room->gates, states + place);
+            }
+        }
+}
+
+/* A kernel: products of its own, and the above compiled for it. */
+#define KERNEL(name, target, zero)                                                             \
+    target static void linear_##name(const Weights *w, const float *x, size_t rows,            \
+                                     const Room *room, float *y)                               \
+    {                                                                                          \
+        linear(w, x, rows, room, y, product_##name, zero);                                     \
+    }                                                                                          \
+    target static void gru_##name(const Weights *w, const float *a, const float *state,        \
+                                  size_t frames, size_t streams, const Room *room, float *states) \
+    {                                                                                          \
+        gru(w, a, state, frames, streams, room, states, product_##name, zero);                 \
+    }
+
+INLINE const int8_t *weights_of(const Weights *w, size_t group)
+{
+    return w->weight + group * w->blocks * w->quads * OUTPUTS * INPUTS;
+}
+
+/* Some activations of a row, together. */
+INLINE int32_t quad_at(const uint8_t *x, size_t quad)
+{
+    int32_t bits;
+    memcpy(&bits, x + quad * INPUTS, sizeof bits);
+    return bits;
+}
+
+#ifdef X86
+
+/* It multiplies unsigned by signed bytes: activations are OFFSET too large, and a sum begins with
+ * what that makes too much. */
+enum { OFFSET = 128 };
+
+#define AVX2 __attribute__((target("avx2,fma")))
+
+AVX2 INLINE void rows_avx2(const Weights *w, size_t group, const uint8_t *x, size_t rows,
+                           int32_t *y)
+{
+    enum { HALF = OUTPUTS / 2 };
+    const __m256i ones = _mm256_set1_epi16(1), offset = _mm256_set1_epi32(-OFFSET);
+    const int8_t *weight = weights_of(w, group);
+    const int32_t *sums = w->sums + group * w->blocks * OUTPUTS;
+    for (size_t block = 0; block < w->blocks; block++, sums += OUTPUTS) {
+        __m256i total[4][2];
+        for (size_t half = 0; half < 2; half++) {
+            __m256i sum = _mm256_loadu_si256((const __m256i *)(sums + half * HALF));
+            for (size_t row = 0; row < rows; row++)
+                total[row][half] = _mm256_mullo_epi32(sum, offset);
+        }
+        for (size_t quad = 0; quad < w->quads; quad++)
+            for (size_t half = 0; half < 2; half++, weight += HALF * INPUTS) {
+                __m256i here = _mm256_loadu_si256((const __m256i *)weight);
+                for (size_t row = 0; row < rows; row++) {
+                    __m256i q = _mm256_set1_epi32(quad_at(x + row * w->inputs, quad));
+                    __m256i sum = _mm256_madd_epi16(_mm256_maddubs_epi16(q, here), ones);
+                    total[row][half] = _mm256_add_epi32(total[row][half], sum);
+                }
+            }
+        for (size_t row = 0; row < rows; row++)
+            for (size_t half = 0; half < 2; half++) {
+                int32_t *out = y + (row * w->blocks + block) * OUTPUTS + half * HALF;
+                _mm256_storeu_si256((__m256i *)out, total[row][half]);
+            }
+    }
+}
+
+AVX2 static void product_avx2(const Weights *w, size_t group, const uint8_t *x, size_t rows,
+                              int32_t *y)
+{
+    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
+        rows_avx2(w, group, x, 4, y);
+    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
+        rows_avx2(w, group, x, 1, y);
+}
+
+KERNEL(avx2, AVX2, OFFSET)
+
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
+
+VNNI INLINE void rows_vnni(const Weights *w, size_t group, const uint8_t *x, size_t rows,
+                           int32_t *y)
+{
+    const __m512i offset = _mm512_set1_epi32(-OFFSET);
+    const int8_t *weight = weights_of(w, group);
+    const int32_t *sums = w->sums + group * w->blocks * OUTPUTS;
+    for (size_t block = 0; block < w->blocks; block++, sums += OUTPUTS) {
+        __m512i total[4];
+        for (size_t row = 0; row < rows; row++)
+            total[row] = _mm512_mullo_epi32(_mm512_loadu_si512(sums), offset);
+        for (size_t quad = 0; quad < w->quads; quad++, weight += OUTPUTS * INPUTS) {
+            __m512i here = _mm512_loadu_si512(weight);
+            for (size_t row = 0; row < rows; row++) {
+                __m512i q = _mm512_set1_epi32(quad_at(x + row * w->inputs, quad));
+                total[row] = _mm512_dpbusd_epi32(total[row], q, here);
+            }
+        }
+        for (size_t row = 0; row < rows; row++)
+            _mm512_storeu_si512(y + (row * w->blocks + block) * OUTPUTS, total[row]);
+    }
+}
+
+VNNI static void product_vnni(const Weights *w, size_t group, const uint8_t *x, size_t rows,
+                              int32_t *y)
+{
+    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
+        rows_vnni(w, group, x, 4, y);
+    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
+        rows_vnni(w, group, x, 1, y);
+}
+
+KERNEL(vnni, VNNI, OFFSET)
+
+static int has_vnni(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+#endif
+
+#ifdef ARM
+
+enum { LANES = 4, PARTS = OUTPUTS / LANES };
+
+static void product_neon(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
+{
+    for (; rows > 0; rows--, x += w->inputs) {
+        const int8_t *weight = weights_of(w, group);
+        for (size_t block = 0; block < w->blocks; block++, y += OUTPUTS) {
+            int32x4_t low[PARTS], high[PARTS]; /* of each output two sums */
+            for (size_t part = 0; part < PARTS; part++)
+                low[part] = high[part] = vdupq_n_s32(0);
+            for (size_t quad = 0; quad < w->quads; quad++) {
+                int8x8_t q = vreinterpret_s8_s32(vdup_n_s32(quad_at(x, quad)));
+                for (size_t part = 0; part < PARTS; part++, weight += LANES * INPUTS) {
+                    int8x16_t here = vld1q_s8(weight);
+                    low[part] = vpadalq_s16(low[part], vmull_s8(vget_low_s8(here), q));
+                    high[part] = vpadalq_s16(high[part], vmull_s8(vget_high_s8(here), q));
+                }
+            }
+            for (size_t part = 0; part < PARTS; part++)
+                vst1q_s32(y + part * LANES, vpaddq_s32(low[part], high[part]));
+        }
+    }
+}
+
+#define ANY
+KERNEL(neon, ANY, 0)
+
+static int always(void) { return 1; }
+
+#define DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+
+DOT INLINE void rows_dot(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
+{
+    const int8_t *weight = weights_of(w, group);
+    for (size_t block = 0; block < w->blocks; block++) {
+        int32x4_t total[4][PARTS];
+        for (size_t row = 0; row < rows; row++)
+            for (size_t part = 0; part < PARTS; part++)
+                total[row][part] = vdupq_n_s32(0);
+        for (size_t quad = 0; quad < w->quads; quad++)
+            for (size_t part = 0; part < PARTS; part++, weight += LANES * INPUTS) {
+                int8x16_t here = vld1q_s8(weight);
+                for (size_t row = 0; row < rows; row++) {
+                    int32x4_t q = vdupq_n_s32(quad_at(x + row * w->inputs, quad));
+                    total[row][part] =
+                        vdotq_s32(total[row][part], here, vreinterpretq_s8_s32(q));
+                }
+            }
+        for (size_t row = 0; row < rows; row++)
+            for (size_t part = 0; part < PARTS; part++)
+                vst1q_s32(y + (row * w->blocks + block) * OUTPUTS + part * LANES,
+                          total[row][part]);
+    }
+}
+
+DOT static void product_dot(const Weights *w, size_t group, const uint8_t *x, size_t rows,
+                            int32_t *y)
+{
+    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
+        rows_dot(w, group, x, 4, y);
+    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
+        rows_dot(w, group, x, 1, y);
+}
+
+KERNEL(dot, DOT, 0)
+
+static int has_dot(void)
+{
+#ifdef __linux__
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return 1; /* as Apple's */
+#endif
+}
+
+#endif
+
+const Kernel KERNELS[] = {
+#ifdef X86
+    {"vnni", has_vnni, linear_vnni, gru_vnni},
+    {"avx2", has_avx2, linear_avx2, gru_avx2},
+#endif
+#ifdef ARM
+    {"dot", has_dot, linear_dot, gru_dot},
+    {"neon", always, linear_neon, gru_neon},
+#endif
+    {0},
+};

@@ -1,0 +1,179 @@
+"""The operators in C are those that a model says they are made of, with every kernel."""
+
+import sys
+from itertools import product
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+import asr
+from asr import operators
+from asr.audio import read
+from asr.cli.demo import CLIP
+from asr.export.int8 import WEIGHTS, Int8Layers
+from asr.session import open_session
+from tests.speech import ROOT
+
+try:
+    from asr.operators import _library
+
+    KERNELS = _library.kernels()
+except ImportError:
+    KERNELS = []
+
+compiled = pytest.mark.skipif(
+    not KERNELS,
+    reason="asr.operators has no kernel here: it needs a C compiler, and AVX2 or a 64-bit ARM",
+)
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request):
+    _library.use(request.param)
+    yield request.param
+    _library.use(KERNELS[0])
+
+
+def layer(units: int, groups: int) -> bytes:
+    """A model of one GRU: x [T, N, units] or [T, N, groups, units] and the state before."""
+    generator = torch.Generator().manual_seed(units)
+    shape = [groups] if groups > 1 else []
+
+    def weights(*sizes):
+        return torch.randn([*shape, *sizes], generator=generator) / units**0.5
+
+    graph = Int8Layers()
+    graph.groups = groups
+    a = graph.linear("x", weights(3 * units, units), weights(3 * units), "input")
+    graph.gru(a, "state", weights(3 * units, units), weights(3 * units), "layer")
+    streams = ["streams", *shape, units]
+    return graph.model(
+        {"x": ["frames", *streams], "state": streams},
+        {a: ["frames", *streams[:-1], 3 * units], "layer.states": ["frames", *streams]}
+        | {"layer.end": streams},
+        {},
+    ).SerializeToString()
+
+
+@compiled
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(("units", "groups"), [(4, 1), (20, 1), (64, 1), (32, 2), (12, 3)])
+def test_equals_what_it_is_made_of(units, groups):
+    model = layer(units, groups)
+    ours, theirs = open_session(model), onnxruntime.InferenceSession(model)
+    generator = np.random.default_rng(0)
+    shape = [groups] if groups > 1 else []
+    for frames, streams in product((1, 7, 40), (1, 2, 3, 9)):
+        inputs = {
+            "x": generator.normal(0, 3, (frames, streams, *shape, units)).astype(np.float32),
+            "state": generator.uniform(-1, 1, (streams, *shape, units)).astype(np.float32),
+        }
+        linear, states, end = ours.run(None, inputs)
+        expected = theirs.run(None, inputs)
+        # what lies halfway between two integers may be rounded to either
+        np.testing.assert_allclose(linear, expected[0], atol=0.15)
+        np.testing.assert_allclose(states, expected[1], atol=0.05)
+        assert np.abs(states - expected[1]).mean() < 0.002
+        np.testing.assert_array_equal(end, states[-1])
+
+
+@compiled
+@pytest.mark.usefixtures("kernel")
+def test_large_and_small_inputs():
+    session = open_session(layer(32, 1))
+    for loudness in (0, 1e-20, 1e20, np.inf, np.nan):
+        x = np.full((2, 1, 32), loudness, np.float32)
+        linear, states, _ = session.run(None, {"x": x, "state": np.zeros((1, 32), np.float32)})
+        if np.isfinite(loudness):
+            assert np.isfinite(linear).all()
+            assert (np.abs(states) <= 1).all()
+
+
+@compiled
+@pytest.mark.usefixtures("kernel")
+def test_streams_do_not_hear_each_other():
+    """To the last bit, however many stand beside one and however their frames are cut."""
+    session = open_session(layer(48, 1))
+    generator = np.random.default_rng(1)
+    x = generator.normal(0, 1, (9, 7, 48)).astype(np.float32)
+    state = np.zeros((7, 48), np.float32)
+    _, together, _ = session.run(None, {"x": x, "state": state})
+    for stream in range(7):
+        alone, last = [], state[:1]
+        for cut in np.split(x[:, stream : stream + 1], [1, 3]):
+            _, states, last = session.run(None, {"x": cut, "state": last})
+            alone.append(states)
+        np.testing.assert_array_equal(np.concatenate(alone), together[:, stream : stream + 1])
+
+
+def bare(operator: str, *inputs: str) -> bytes:
+    """A model of one operator, all of whose inputs come from outside."""
+    kinds = {"weight": TensorProto.INT8, "sums": TensorProto.INT32}
+    names = [*inputs, *WEIGHTS]
+    outputs = ["y", "end"][: len(inputs)]
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, outputs, domain=operators.DOMAIN)],
+        "bare",
+        [
+            helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), None)
+            for name in names
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+    )
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid(operators.DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=domains, ir_version=8).SerializeToString()
+
+
+sizes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 12, 16, 48]), max_size=6)
+FITTING = {
+    "Int8Linear": {"x": (5, 16), "scale": (48,)},
+    "Int8GRU": {"a": (5, 2, 48), "state": (2, 16), "scale": (1,)},
+}
+ALL = {"weight": (1, 3, 4, 16, 4), "sums": (1, 3, 16), "bias": (48,)}
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    return {name: open_session(bare(name, *list(fit)[:-1])) for name, fit in FITTING.items()}
+
+
+@compiled
+@pytest.mark.parametrize("operator", FITTING)
+@given(data=st.data())
+def test_tensors_that_do_not_fit_are_refused(sessions, operator, data):
+    """Each may have any shape: nothing outside of them is read or written."""
+    shapes = {**FITTING[operator], **ALL}
+    wrong = data.draw(st.dictionaries(st.sampled_from(sorted(shapes)), sizes, max_size=2))
+    types = {"weight": np.int8, "sums": np.int32}
+    inputs = {
+        name: np.zeros(shape, types.get(name, np.float32))
+        for name, shape in {**shapes, **wrong}.items()
+    }
+    try:
+        sessions[operator].run(None, inputs)
+    except Exception as error:  # onnxruntime's own errors share no base class
+        assert wrong, error
+
+
+@compiled
+def test_a_kernel_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no kernel 'abacus'"):
+        _library.use("abacus")
+
+
+def test_without_a_compiler_the_words_are_the_same(monkeypatch):
+    def words() -> list[str]:
+        stream = asr.load(ROOT / "models" / "en-small").stream()
+        events = [event for block in read(CLIP, 16_000) for event in stream.push(block, 16_000)]
+        return [e.segment.text for e in events + stream.flush() if isinstance(e, asr.Final)]
+
+    heard = words()
+    assert heard
+    monkeypatch.setitem(sys.modules, "asr.operators._library", None)
+    assert operators.library() is None
+    assert words() == heard
