@@ -111,7 +111,7 @@ emulator=$(command -v qemu-aarch64)
 cp "$emulator" "$root"
 ldd "$emulator" | grep -o '/[^ ]*' | xargs cp --dereference --parents --target-directory "$root"
 demo=/clips/demo.flac
-for way in compiled numpy bare; do
+for way in compiled uncompiled bare; do
     flag=(); [[ $way == compiled ]] || flag=("--$way")
     counted "$way-1" $demo "${flag[@]}"
     counted "$way-3" $demo $demo $demo "${flag[@]}"

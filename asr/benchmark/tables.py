@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 
 import asr
+from asr.operators import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ def to_json(plan: Plan, clips: Sequence[Clip], rate: int, rows: Sequence[Row | B
     facts = {
         "rill": asr.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "kernel": kernel()},
         "plan": {**asdict(plan), "model": str(plan.model)},
         "clips": {
             "count": len(clips),

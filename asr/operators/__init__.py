@@ -15,5 +15,14 @@ DOMAIN = "rill"
 
 def library() -> str | None:
     """The file with the operators, for onnxruntime; None where there was no compiler."""
-    spec = find_spec("asr.operators._library")
+    spec = find_spec(f"{__name__}._library")
     return spec.origin if spec else None
+
+
+def kernel() -> str | None:
+    """The best kernel for this processor; None where onnxruntime's own operators have to do."""
+    try:
+        from asr.operators import _library
+    except ImportError:
+        return None
+    return next(iter(_library.kernels()), None)

@@ -1,8 +1,8 @@
 """Stream recordings through a model in chunks of 160 ms; print the words and what it took as JSON.
 
-    python listen.py MODEL RECORDING... [--numpy] [--bare]
+    python listen.py MODEL RECORDING... [--uncompiled] [--bare]
 
-With --numpy the search runs without its compiled part, with --bare there is no search graph.
+With --uncompiled all runs as if there had been no compiler, with --bare there is no search graph.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-if "--numpy" in sys.argv:
-    sys.modules["asr.decoding._passing"] = None  # type: ignore[assignment]  # as if there had been no compiler
+if "--uncompiled" in sys.argv:
+    for compiled in ("asr.decoding._passing", "asr.operators._library"):
+        sys.modules[compiled] = None  # type: ignore[assignment]
 
 import asr
 from asr.audio import read
 from asr.decoding import passing
+from asr.operators import kernel
 from asr.results import Final
 
 RATE, CHUNK = 16_000, 2560
@@ -67,6 +69,7 @@ def main() -> None:
         "python": platform.python_version(),
         **{name: version(name) for name in ("rill-asr", "numpy", "onnxruntime", "av", "soxr")},
         "precision": recognizer.acoustic.precision,
+        "operators": kernel() or "onnxruntime's",
         "search": "compiled" if passing.COMPILED else "numpy",
         "loaded_bytes": loaded,
         "resident_bytes": resident(),

@@ -45,8 +45,8 @@ BOARDS = (
     Board("Raspberry Pi Zero 2 W, Cortex-A53, 1.0 GHz", 1.0e9, *CORTEX_A53),
 )
 WAYS = {
-    "compiled": "words, compiled search",
-    "numpy": "words, search in numpy",
+    "compiled": "words, search and operators compiled",
+    "uncompiled": "words, search in numpy, operators of onnxruntime",
     "bare": "phones, no search graph",
 }
 
@@ -67,7 +67,8 @@ def same_words(folder: Path) -> bool:
     arm = there[0]
     print(f"{said} in {len(here['words'])} recordings, {here['seconds']:.0f} s, {count} words")
     print(", ".join(f"{key} {arm[key]}" for key in ("machine", "python", "numpy", "onnxruntime")))
-    print(f"precision {arm['precision']}, search {arm['search']} (here {here['search']})")
+    for each in (here, *there):
+        print(*(f"{key} {each[key]}" for key in ("machine", "precision", "operators", "search")))
     return same
 
 

@@ -175,5 +175,7 @@ def test_without_a_compiler_the_words_are_the_same(monkeypatch):
     heard = words()
     assert heard
     monkeypatch.setitem(sys.modules, "asr.operators._library", None)
+    monkeypatch.delattr(operators, "_library", raising=False)
     assert operators.library() is None
+    assert operators.kernel() is None
     assert words() == heard
