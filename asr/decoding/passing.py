@@ -46,6 +46,8 @@ NOWHERE = -1
 """The step before the first one."""
 NO_STEPS = np.zeros(0, np.int32)
 NEVER = np.float32(np.inf)
+_TABLE = ("before", "arc", "frame")
+"""Columns of a history."""
 MOST_WAYS = 1 << 20
 """A graph that leads to more candidates in a frame goes round in a circle."""
 
@@ -69,13 +71,18 @@ class History:
         total = count + len(before)
         if self.used != count or total > len(self.before):
             history = History(total + total // 2)
-            for name in ("before", "arc", "frame"):
+            for name in _TABLE:
                 getattr(history, name)[:count] = getattr(self, name)[:count]
         history.before[count:total] = before
         history.arc[count:total] = arc
         history.frame[count:total] = frame
         history.used = total
         return history
+
+    def without_room(self) -> History:
+        """A copy that is never added to in place: several threads may go on from it at once."""
+        history = History(self.used)
+        return history.extended(0, *(getattr(self, name)[: self.used] for name in _TABLE))
 
     def path(self, step: int, known: NDArray[np.int32] = NO_STEPS) -> tuple[int, list[int]]:
         """The steps that lead to `step`, itself the last.

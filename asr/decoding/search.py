@@ -214,13 +214,22 @@ class GraphSearch:
         Raises:
             GraphError: no words lead to that state.
         """
-        if after is not None and not (0 <= after < len(self.graph.arcs) and self._ends(after)):
+        if after is None:
+            alive, history = self._begun
+        elif 0 <= after < len(self.graph.arcs) and self._ends(after):
+            alive, history = start(self.graph, self.options.beam, after)
+        else:
             raise GraphError(
                 f"no words lead to state {after} of this graph: "
                 "go on with the graph that was begun with"
             )
-        alive, history = start(self.graph, self.options.beam, after)
         return GraphState(self, (), alive, history, history.used, NO_STEPS, NO_LABELS, after=after)
+
+    @cached_property
+    def _begun(self) -> tuple[Beam, History]:
+        """The hypotheses of a search that follows no words, the same for all streams."""
+        alive, history = start(self.graph, self.options.beam)
+        return alive, history.without_room()
 
     def behind(self, state: GraphState, count: int) -> int | None:
         """The state of the graph that the first words of the best hypothesis lead to.
