@@ -275,26 +275,59 @@ static int has_vnni(void)
 
 enum { LANES = 4, PARTS = OUTPUTS / LANES };
 
-static void product_neon(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
+/* Adds the products of one quad or two to sums, of which each output has two. Two products of an
+ * output fit 16 bits. */
+INLINE void add_quads(const int8_t *weight, const uint8_t *x, size_t inputs, size_t rows,
+                      size_t quads, int32x4_t low[][PARTS], int32x4_t high[][PARTS])
 {
-    for (; rows > 0; rows--, x += w->inputs) {
-        const int8_t *weight = weights_of(w, group);
-        for (size_t block = 0; block < w->blocks; block++, y += OUTPUTS) {
-            int32x4_t low[PARTS], high[PARTS]; /* of each output two sums */
-            for (size_t part = 0; part < PARTS; part++)
-                low[part] = high[part] = vdupq_n_s32(0);
-            for (size_t quad = 0; quad < w->quads; quad++) {
-                int8x8_t q = vreinterpret_s8_s32(vdup_n_s32(quad_at(x, quad)));
-                for (size_t part = 0; part < PARTS; part++, weight += LANES * INPUTS) {
-                    int8x16_t here = vld1q_s8(weight);
-                    low[part] = vpadalq_s16(low[part], vmull_s8(vget_low_s8(here), q));
-                    high[part] = vpadalq_s16(high[part], vmull_s8(vget_high_s8(here), q));
-                }
+    for (size_t part = 0; part < PARTS; part++, weight += LANES * INPUTS) {
+        int8x16_t here = vld1q_s8(weight);
+        int8x16_t next = quads > 1 ? vld1q_s8(weight + OUTPUTS * INPUTS) : here;
+        for (size_t row = 0; row < rows; row++) {
+            const uint8_t *at = x + row * inputs;
+            int8x16_t q = vreinterpretq_s8_s32(vdupq_n_s32(quad_at(at, 0)));
+            int16x8_t first = vmull_s8(vget_low_s8(here), vget_low_s8(q));
+            int16x8_t second = vmull_high_s8(here, q);
+            if (quads > 1) {
+                q = vreinterpretq_s8_s32(vdupq_n_s32(quad_at(at, 1)));
+                first = vmlal_s8(first, vget_low_s8(next), vget_low_s8(q));
+                second = vmlal_high_s8(second, next, q);
             }
-            for (size_t part = 0; part < PARTS; part++)
-                vst1q_s32(y + part * LANES, vpaddq_s32(low[part], high[part]));
+            low[row][part] = vpadalq_s16(low[row][part], first);
+            high[row][part] = vpadalq_s16(high[row][part], second);
         }
     }
+}
+
+INLINE void rows_neon(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
+{
+    enum { QUAD = OUTPUTS * INPUTS };
+    const int8_t *weight = weights_of(w, group);
+    for (size_t block = 0; block < w->blocks; block++) {
+        int32x4_t low[2][PARTS], high[2][PARTS];
+        for (size_t row = 0; row < rows; row++)
+            for (size_t part = 0; part < PARTS; part++)
+                low[row][part] = high[row][part] = vdupq_n_s32(0);
+        const uint8_t *at = x;
+        for (size_t pair = 0; pair < w->quads / 2; pair++, at += 2 * INPUTS, weight += 2 * QUAD)
+            add_quads(weight, at, w->inputs, rows, 2, low, high);
+        if (w->quads % 2) {
+            add_quads(weight, at, w->inputs, rows, 1, low, high);
+            weight += QUAD;
+        }
+        for (size_t row = 0; row < rows; row++)
+            for (size_t part = 0; part < PARTS; part++)
+                vst1q_s32(y + (row * w->blocks + block) * OUTPUTS + part * LANES,
+                          vpaddq_s32(low[row][part], high[row][part]));
+    }
+}
+
+static void product_neon(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
+{
+    for (; rows >= 2; rows -= 2, x += 2 * w->inputs, y += 2 * w->blocks * OUTPUTS)
+        rows_neon(w, group, x, 2, y);
+    if (rows > 0)
+        rows_neon(w, group, x, 1, y);
 }
 
 #define ANY
