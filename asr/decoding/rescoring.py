@@ -162,9 +162,7 @@ class RescoredSearch:
         found = ways(self.search, reached, DEPTH, WITHIN, over=over)
         said = [self.model.ids(way.hashes(self.search.graph)).tolist() for way in found]
         spoken = self.model.scores(said, before=state.read, over=over)
-        costs = self.search.graph.costs
-        expected = [-float(costs(way.arcs).sum()) for way in found]
-        change = self.scale * (spoken - spoken.max() - np.array(expected))
+        change = self.scale * (spoken - spoken.max() + self._costs(found))
         scores = np.array([way.score for way in found]) + change
         order = np.argsort(-scores, kind="stable").tolist()
         taken = order[fewest_errors([said[one] for one in order], scores[order])]
@@ -172,6 +170,14 @@ class RescoredSearch:
             replace(found[one], score=float(scores[one]))
             for one in sorted(order, key=lambda one: one != taken)
         ]
+
+    def _costs(self, found: list[Way]) -> NDArray[np.float64]:
+        """What each way costs in the graph. They share most of their arcs, which are read once."""
+        arcs, place = np.unique(np.concatenate([way.arcs for way in found]), return_inverse=True)
+        whose = np.arange(len(found)).repeat([len(way.arcs) for way in found])
+        total = np.zeros(len(found))
+        np.add.at(total, whose, self.search.graph.costs(arcs)[place])
+        return total
 
     def _settled(self, texts: Texts, state: RescoredState) -> tuple[Texts, RescoredState]:
         """Settles what lies far enough back; and the words that are open then."""

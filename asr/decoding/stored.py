@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -104,20 +105,27 @@ class Stored:
         """
         if isinstance(places, slice):
             begin, end, _ = places.indices(self.size)
-            return self._read([begin], end - begin)
+            return self._read([(begin, end - begin)])
         places = np.where(places < 0, places + len(self), places)
         if self.behind is None or not (later := places >= self.size).any():
-            return self._read(places.ravel().tolist(), 1).reshape(places.shape)
+            return self._read(_runs(places.ravel())).reshape(places.shape)
         found = np.zeros(len(places), self.dtype)
         found[later] = self.behind[places[later] - self.size]
-        found[~later] = self._read(places[~later].tolist(), 1)
+        found[~later] = self._read(_runs(places[~later]))
         return found
 
-    def _read(self, begins: list[int], count: int) -> Array:
-        """So many elements from each of some places on."""
+    def _read(self, runs: list[tuple[int, int]]) -> Array:
+        """Of each run the place where it begins, and so many elements from there on."""
         file, width = self.file.fileno(), self.dtype.itemsize
-        parts = (read_at(file, count * width, self.begin + place * width) for place in begins)
+        parts = (read_at(file, count * width, self.begin + place * width) for place, count in runs)
         data = b"".join(parts)
-        if len(data) != len(begins) * count * width:
+        if len(data) != sum(count for _, count in runs) * width:
             raise GraphError(UNREADABLE)
         return np.frombuffer(data, self.dtype)
+
+
+def _runs(places: NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
+    """Where places that follow each other begin, and how many they are: they are read at once."""
+    begins = (np.flatnonzero(places[1:] != places[:-1] + 1) + 1).tolist()
+    bounds = pairwise([0, *begins, len(places)])
+    return [(int(places[begin]), end - begin) for begin, end in bounds if end > begin]
