@@ -9,6 +9,7 @@ import torch
 from onnx import TensorProto
 
 from asr.nn.cells import GroupedCell
+from asr.nn.frontend import povey_window
 from asr.operators import DOMAIN
 
 from .builder import MICROSOFT
@@ -17,12 +18,14 @@ from .layers import Layers, matrices
 from .quantise import ACTIVATION_STEP, ZERO, in_blocks, quantise_8_bit, quantise_16_bit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
 SILENT = 1e-10
 """Added to the loudest activation of a frame, which is divided by."""
-LINEAR, GRU = "Int8Linear", "Int8GRU"
+LINEAR, GRU, POWER = "Int8Linear", "Int8GRU", "PowerSpectrum"
 """Operators of `asr.operators`."""
 WEIGHTS = ("weight", "sums", "scale", "bias")
 """Their last inputs."""
@@ -54,6 +57,16 @@ class Int8Layers(Layers):
             to=TensorProto.FLOAT,
         )
         return self.add("Mul", [floats, self.weight(f"{name}.scale", scale)], name)
+
+    def power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
+        """Power [N, F, bins] of the frames in samples [N, S]."""
+        if POWER not in self.functions:
+            body = type(self)()
+            power = super(Int8Layers, body).power_spectrum("samples", lambda name: name)
+            self.function(POWER, ["samples", "window", "cosines", "sines"], [power], body)
+        window = self.weight("frontend.window", povey_window().float())
+        inputs = [samples, window, kernel("cosines"), kernel("sines")]
+        return self.add(POWER, inputs, "power", domain=DOMAIN)
 
     def linear(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
         """`x W' + b` for frames of any size.

@@ -58,6 +58,25 @@ class Layers(GraphBuilder):
         """Log-mel features [F, N, MELS] of `audio`; see `asr.nn.frontend`."""
         samples = self.add("Concat", ["samples", "audio"], "with_tail", axis=1)
         self.part(samples, 1, "next_samples", begin=-TAIL)
+
+        def kernel(name: str) -> str:
+            matrix = _array(model.frontend.get_buffer(name)).T
+            return self.stored(f"frontend.{name}", matrix)
+
+        power = self.power_spectrum(samples, kernel)
+        mels = self.stored("frontend.mels", _array(model.frontend.mels).T)
+        energies = self.add("MatMul", [power, mels], "energies")
+        energies = self.transpose(energies, (1, 0, 2), "energies.frames")
+        floor = self.weight("frontend.floor", np.finfo(np.float32).eps)
+        return self.add("Log", [self.add("Max", [energies, floor], "floored")], "features")
+
+    def power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
+        """Power [N, F, bins] of the frames in samples [N, S]; see `asr.nn.frontend`.
+
+        Args:
+            samples: with the tail in front.
+            kernel: gives the `cosines` or `sines` [HALF, bins].
+        """
         frames = self._frames(samples)
         mean = self.add("ReduceMean", [frames], "mean_sample", axes=[-1])
         centred = self.add("Sub", [frames, mean], "centred")
@@ -69,16 +88,11 @@ class Layers(GraphBuilder):
         first = self.part(emphasised, 2, "first", end=HALF)
         mirrored = self.part(emphasised, 2, "mirrored", -1, -HALF - 1, -1)
         squares = []
-        for operator, kernel in (("Add", "cosines"), ("Sub", "sines")):
-            x = self.add(operator, [first, mirrored], f"for_{kernel}")
-            matrix = self.stored(f"frontend.{kernel}", _array(model.frontend.get_buffer(kernel)).T)
-            x = self.add("MatMul", [x, matrix], f"of_{kernel}")
-            squares.append(self.add("Mul", [x, x], f"of_{kernel}.squares"))
-        mels = self.stored("frontend.mels", _array(model.frontend.mels).T)
-        energies = self.add("MatMul", [self.add("Add", squares, "power"), mels], "energies")
-        energies = self.transpose(energies, (1, 0, 2), "energies.frames")
-        floor = self.weight("frontend.floor", np.finfo(np.float32).eps)
-        return self.add("Log", [self.add("Max", [energies, floor], "floored")], "features")
+        for operator, name in (("Add", "cosines"), ("Sub", "sines")):
+            x = self.add(operator, [first, mirrored], f"for_{name}")
+            x = self.add("MatMul", [x, kernel(name)], f"of_{name}")
+            squares.append(self.add("Mul", [x, x], f"of_{name}.squares"))
+        return self.add("Add", squares, "power")
 
     def _frames(self, samples: str) -> str:
         """Each WINDOW samples of [N, S], HOP from the last: [N, F, WINDOW]."""

@@ -61,6 +61,12 @@ def mel_matrix() -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0)
 
 
+def povey_window() -> Tensor:
+    """The first half of Povey's window, of the samples that count: [HALF]."""
+    window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64) ** 0.85
+    return window[1 : HALF + 1]
+
+
 def fourier_kernels() -> tuple[Tensor, Tensor]:
     """Cosines and sines about the middle of a frame in Povey's window, [FFT / 2, HALF] each.
 
@@ -70,8 +76,7 @@ def fourier_kernels() -> tuple[Tensor, Tensor]:
     time = torch.arange(1, HALF + 1, dtype=torch.float64)
     bins = torch.arange(FFT // 2, dtype=torch.float64)
     angle = 2 * math.pi / FFT * bins[:, None] * (time - (WINDOW - 1) / 2)
-    povey = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64) ** 0.85
-    window = povey[1 : HALF + 1]
+    window = povey_window()
     return window * angle.cos(), window * angle.sin()
 
 

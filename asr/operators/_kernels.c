@@ -1,5 +1,6 @@
 #include "_kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -18,6 +19,24 @@
 #else
 #define INLINE static inline
 #endif
+
+enum { POINTS = FFT / 2 }; /* of the transform: two real numbers are a complex one */
+
+/* exp(-2 pi i k / FFT), and where the k-th point of a transform goes. */
+static float cosines[POINTS], sines[POINTS];
+static unsigned char places[POINTS];
+
+void prepare_kernels(void)
+{
+    for (int k = 0; k < POINTS; k++) {
+        double angle = -2 * 3.14159265358979323846 * k / FFT;
+        cosines[k] = (float)cos(angle);
+        sines[k] = (float)sin(angle);
+        places[k] = 0;
+        for (int bit = 1; bit < POINTS; bit *= 2)
+            places[k] |= k & bit ? POINTS / 2 / bit : 0;
+    }
+}
 
 /* y [rows, blocks OUTPUTS], the products of the weights of a group and x [rows, inputs]. */
 typedef void Product(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y);
@@ -87,6 +106,73 @@ INLINE float hyperbolic_tangent(float x)
     return x < 0 ? -y : y;
 }
 
+enum { TOGETHER = 4 };
+typedef float Together __attribute__((vector_size(TOGETHER * sizeof(float)))); /* of frames */
+
+/* The fast Fourier transform (Cooley and Tukey 1965) of numbers in the order of `places`. */
+INLINE void transform(Together real[POINTS], Together imaginary[POINTS])
+{
+    for (size_t half = 1; half < POINTS; half *= 2)
+        for (size_t k = 0; k < half; k++) {
+            float c = cosines[k * POINTS / half], s = sines[k * POINTS / half];
+            for (size_t a = k, b = k + half; a < POINTS; a += 2 * half, b += 2 * half) {
+                Together re = c * real[b] - s * imaginary[b], im = c * imaginary[b] + s * real[b];
+                real[b] = real[a] - re;
+                imaginary[b] = imaginary[a] - im;
+                real[a] += re;
+                imaginary[a] += im;
+            }
+        }
+}
+
+/* Some frames without their mean, each sample less 0.97 of the one before, weighed; the even ones
+ * are real, the odd ones imaginary. */
+INLINE void weigh(const float *const frames[TOGETHER], const float *window, Together real[POINTS],
+                  Together imaginary[POINTS])
+{
+    Together samples[WINDOW], mean = {0};
+    for (size_t t = 0; t < WINDOW; t++) {
+        samples[t] = (Together){frames[0][t], frames[1][t], frames[2][t], frames[3][t]};
+        mean += samples[t];
+    }
+    mean /= WINDOW;
+    for (size_t t = 0; t < FFT; t++) {
+        Together weighed = {0};
+        if (t < 2 * HALF)
+            weighed = window[t < HALF ? t : 2 * HALF - 1 - t] *
+                      ((samples[t + 1] - mean) - 0.97f * (samples[t] - mean));
+        (t % 2 ? imaginary : real)[places[t / 2]] = weighed;
+    }
+}
+
+INLINE void power(const float *samples, const float *window, size_t streams, size_t length,
+                  size_t frames, size_t bins, float *out)
+{
+    Together real[POINTS], imaginary[POINTS];
+    size_t all = streams * frames;
+    for (size_t first = 0; first < all; first += TOGETHER, out += TOGETHER * bins) {
+        const float *from[TOGETHER];
+        size_t some = all - first < TOGETHER ? all - first : TOGETHER;
+        for (size_t i = 0; i < TOGETHER; i++) {
+            size_t frame = first + (i < some ? i : 0);
+            from[i] = samples + frame / frames * length + frame % frames * HOP;
+        }
+        weigh(from, window, real, imaginary);
+        transform(real, imaginary);
+        for (size_t k = 1; k <= bins; k++) { /* transforms of real numbers, the even and the odd */
+            Together even_re = real[k] + real[POINTS - k];
+            Together even_im = imaginary[k] - imaginary[POINTS - k];
+            Together odd_re = imaginary[k] + imaginary[POINTS - k];
+            Together odd_im = real[POINTS - k] - real[k];
+            Together re = even_re + cosines[k] * odd_re - sines[k] * odd_im;
+            Together im = even_im + cosines[k] * odd_im + sines[k] * odd_re;
+            Together squares = 0.25f * (re * re + im * im);
+            for (size_t i = 0; i < some; i++)
+                out[i * bins + k - 1] = squares[i];
+        }
+    }
+}
+
 INLINE void linear(const Weights *w, const float *x, size_t rows, const Room *room, float *y,
                    Product product, int zero)
 {
@@ -148,6 +234,11 @@ INLINE void gru(const Weights *w, const float *a, const float *state, size_t fra
 
 /* A kernel: products of its own, and the above compiled for it. */
 #define KERNEL(name, target, zero)                                                             \
+    target static void power_##name(const float *samples, const float *window, size_t streams, \
+                                    size_t length, size_t frames, size_t bins, float *out)     \
+    {                                                                                          \
+        power(samples, window, streams, length, frames, bins, out);                            \
+    }                                                                                          \
     target static void linear_##name(const Weights *w, const float *x, size_t rows,            \
                                      const Room *room, float *y)                               \
     {                                                                                          \
@@ -385,12 +476,12 @@ static int has_dot(void)
 
 const Kernel KERNELS[] = {
 #ifdef X86
-    {"vnni", has_vnni, linear_vnni, gru_vnni},
-    {"avx2", has_avx2, linear_avx2, gru_avx2},
+    {"vnni", has_vnni, power_vnni, linear_vnni, gru_vnni},
+    {"avx2", has_avx2, power_avx2, linear_avx2, gru_avx2},
 #endif
 #ifdef ARM
-    {"dot", has_dot, linear_dot, gru_dot},
-    {"neon", always, linear_neon, gru_neon},
+    {"dot", has_dot, power_dot, linear_dot, gru_dot},
+    {"neon", always, power_neon, linear_neon, gru_neon},
 #endif
     {0},
 };

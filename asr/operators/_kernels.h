@@ -12,6 +12,10 @@
 #include <stdint.h>
 
 enum { OUTPUTS = 16, INPUTS = 4, LEVELS = 127 };
+/* Of the frames that spectra are of; `asr.nn.frontend` has them. */
+enum { HOP = 160, WINDOW = 400, HALF = 199, FFT = 512 };
+/* Samples are whole hops but for MISSING; BEFORE so many of these ends a frame. */
+enum { MISSING = 40, BEFORE = 2 };
 enum { ROWS = 16 }; /* that `linear` multiplies at once, so that their products stay in the cache */
 
 /* A matrix for each group of units, and what belongs to its products. */
@@ -36,6 +40,12 @@ typedef struct {
     const char *name;
     int (*there)(void); /* whether this processor can */
 
+    /* The power of `bins` < FFT / 2 frequencies above 0 Hz [streams, frames, bins] in
+     * samples [streams, length], of which each frame is WINDOW, HOP after the one before; `window`
+     * [HALF] is the first half of what they are weighed with. */
+    void (*power)(const float *samples, const float *window, size_t streams, size_t length,
+                  size_t frames, size_t bins, float *out);
+
     /* y [rows, groups, outputs] = `W x + b` of x [rows, groups, inputs]; room for ROWS. */
     void (*linear)(const Weights *w, const float *x, size_t rows, const Room *room, float *y);
 
@@ -45,6 +55,9 @@ typedef struct {
     void (*gru)(const Weights *w, const float *a, const float *state, size_t frames,
                 size_t streams, const Room *room, float *states);
 } Kernel;
+
+/* To be called before any `power`. */
+void prepare_kernels(void);
 
 extern const Kernel KERNELS[]; /* the best first; behind the last, one without a name */
 

@@ -7,7 +7,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,34 +163,51 @@ static Status *CALL gru(void *unused, Context *context)
     return NULL;
 }
 
-static const char *CALL linear_name(const Operator *self) { return (void)self, "Int8Linear"; }
-static const char *CALL gru_name(const Operator *self) { return (void)self, "Int8GRU"; }
-static const char *CALL provider(const Operator *self)
+static Status *CALL power(void *unused, Context *context)
 {
-    return (void)self, "CPUExecutionProvider";
+    (void)unused;
+    Tensor in[4], *samples = in, *window = in + 1, *cosines = in + 2;
+    float *out;
+    TRY(get_inputs(context, in, 4));
+    if (samples->rank != 2 || window->count != HALF)
+        return wrong("samples are not [streams, samples], or the window is another");
+    size_t streams = (size_t)samples->sizes[0], length = (size_t)samples->sizes[1];
+    size_t bins = last_size(cosines), frames = (length + MISSING) / HOP - BEFORE;
+    if ((length + MISSING) % HOP || length < WINDOW - MISSING || bins >= FFT / 2)
+        return wrong("samples are not whole hops, or there are too many frequencies");
+    Tensor like = {.rank = 3, .sizes = {(int64_t)streams, (int64_t)frames}};
+    TRY(get_output(context, 0, &like, (int64_t)bins, &out));
+    kernel->power(samples->data, window->data, streams, length, frames, bins, out);
+    return NULL;
 }
-static size_t CALL linear_inputs(const Operator *self) { return (void)self, 5; }
-static size_t CALL gru_inputs(const Operator *self) { return (void)self, 6; }
-static int type_behind(size_t place, size_t weight)
+
+typedef struct {
+    Operator base; /* what onnxruntime knows of it */
+    const char *name;
+    size_t inputs, outputs;
+    int types[6]; /* of the inputs */
+} Own;
+
+static const Own *own(const Operator *self) { return (const Own *)self; }
+static const char *CALL own_name(const Operator *self) { return own(self)->name; }
+static size_t CALL own_inputs(const Operator *self) { return own(self)->inputs; }
+static size_t CALL own_outputs(const Operator *self) { return own(self)->outputs; }
+static int CALL own_type(const Operator *self, size_t place) { return own(self)->types[place]; }
+static int CALL a_float(const Operator *self, size_t place)
 {
-    return place == weight ? INT8 : place == weight + 1 ? INT32 : FLOAT;
+    (void)self, (void)place;
+    return FLOAT;
 }
-static int CALL linear_type(const Operator *self, size_t place)
+static int CALL the_default(const Operator *self, size_t place)
 {
-    return (void)self, type_behind(place, 1);
+    (void)self, (void)place;
+    return 0;
 }
-static int CALL gru_type(const Operator *self, size_t place)
+static const char *CALL on_the_cpu(const Operator *self)
 {
-    return (void)self, type_behind(place, 2);
+    (void)self;
+    return "CPUExecutionProvider";
 }
-static int CALL output_type(const Operator *self, size_t place)
-{
-    return (void)self, (void)place, FLOAT;
-}
-static size_t CALL linear_outputs(const Operator *self) { return (void)self, 1; }
-static size_t CALL gru_outputs(const Operator *self) { return (void)self, 2; }
-static int CALL zero(const Operator *self, size_t place) { return (void)self, (void)place, 0; }
-static void CALL destroy(void *unused) { (void)unused; }
 static Status *CALL create(const Operator *self, const Interface *interface, const void *info,
                            void **out)
 {
@@ -199,16 +215,21 @@ static Status *CALL create(const Operator *self, const Interface *interface, con
     *out = NULL;
     return NULL;
 }
+static void CALL destroy(void *nothing) { (void)nothing; }
 
-#define OPERATOR(prefix)                                                                     \
-    {                                                                                        \
-        .version = VERSION, .name = prefix##_name, .provider = provider,                     \
-        .inputs = prefix##_inputs, .input_type = prefix##_type, .input_need = zero,          \
-        .input_memory = zero, .outputs = prefix##_outputs, .output_type = output_type,       \
-        .output_need = zero, .create_2 = create, .compute_2 = prefix, .destroy = destroy,    \
+#define BASE(function)                                                                        \
+    {                                                                                         \
+        .version = VERSION, .name = own_name, .provider = on_the_cpu, .inputs = own_inputs,   \
+        .input_type = own_type, .input_need = the_default, .input_memory = the_default,       \
+        .outputs = own_outputs, .output_type = a_float, .output_need = the_default,           \
+        .create_2 = create, .compute_2 = function, .destroy = destroy,                        \
     }
 
-static const Operator OPERATORS[] = {OPERATOR(linear), OPERATOR(gru)};
+static const Own OPERATORS[] = {
+    {BASE(linear), "Int8Linear", 5, 1, {FLOAT, INT8, INT32, FLOAT, FLOAT}},
+    {BASE(gru), "Int8GRU", 6, 2, {FLOAT, FLOAT, INT8, INT32, FLOAT, FLOAT}},
+    {BASE(power), "PowerSpectrum", 4, 1, {FLOAT, FLOAT, FLOAT, FLOAT}},
+};
 
 static const Kernel *best(void)
 {
@@ -227,15 +248,17 @@ Status *CALL RegisterCustomOps(Options *options, const Base *base);
 Status *CALL RegisterCustomOps(Options *options, const Base *base)
 {
     static Domain *domain; /* for all sessions, as long as the process lives */
-    if (kernel == NULL)
+    if (kernel == NULL) {
+        prepare_kernels();
         kernel = best();
+    }
     ort = base->of_version(VERSION);
     if (kernel == NULL || ort == NULL)
         return NULL;
     if (domain == NULL) {
         TRY(ort->create_domain("rill", &domain));
         for (size_t i = 0; i < sizeof OPERATORS / sizeof *OPERATORS; i++)
-            TRY(ort->add_operator(domain, OPERATORS + i));
+            TRY(ort->add_operator(domain, &OPERATORS[i].base));
     }
     return ort->add_domain(options, domain);
 }
@@ -261,6 +284,7 @@ static PyObject *use(PyObject *self, PyObject *name)
     const char *wanted = PyUnicode_AsUTF8(name);
     if (wanted == NULL)
         return NULL;
+    prepare_kernels();
     for (const Kernel *one = KERNELS; one->name != NULL; one++)
         if (strcmp(one->name, wanted) == 0 && one->there()) {
             kernel = one;
