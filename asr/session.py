@@ -10,7 +10,7 @@ import onnxruntime
 
 from asr.bundle import MEND
 from asr.errors import DeviceError, ModelError
-from asr.operators import library
+from asr.operators import LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,10 +61,9 @@ def open_session(
     options.enable_cpu_mem_arena = False  # it would keep all that the longest push has taken
     # idle threads of onnxruntime spin by default and burn a core between two chunks
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    operators = library() if device == "cpu" else None
     try:
-        if operators is not None:
-            options.register_custom_ops_library(operators)
+        if device == "cpu" and LIBRARY is not None:
+            options.register_custom_ops_library(LIBRARY)
         with _libraries(device):
             session = onnxruntime.InferenceSession(
                 model if isinstance(model, bytes) else str(model),

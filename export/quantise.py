@@ -53,7 +53,8 @@ def in_blocks(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
     (K, N), (outputs, inputs) = matrix.shape, BLOCK
     if K % inputs:
         raise ExportError(
-            f"in 8-bit integers units and channels are taken by {inputs}; {K} is no multiple of it"
+            f"in 8-bit integers units and channels are taken by {inputs}, and {K} is no multiple "
+            "of it; export without int8 (--no-int8), or train another size"
         )
     whole = np.pad(matrix, [(0, 0), (0, -N % outputs)])
     parts = whole.reshape(K // inputs, inputs, -1, outputs)

@@ -18,21 +18,14 @@ and the Fourier transform's cosines and sines, which only those who lack it need
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+try:
+    from asr.operators import _library
+except ImportError:  # there was no compiler when this was installed
+    _library = None  # type: ignore[assignment]
 
 DOMAIN = "rill"
-
-
-def library() -> str | None:
-    """The file with the operators, for onnxruntime; None where there was no compiler."""
-    spec = find_spec(f"{__name__}._library")
-    return spec.origin if spec else None
-
-
-def kernel() -> str | None:
-    """The best kernel for this processor; None where onnxruntime's own operators have to do."""
-    try:
-        from asr.operators import _library
-    except ImportError:
-        return None
-    return next(iter(_library.kernels()), None)
+LIBRARY = _library.__file__ if _library else None
+"""The file with the operators, for onnxruntime; None where onnxruntime's own have to do. It is
+imported so that it stays in memory as long as a session may call it."""
+KERNELS = tuple(_library.kernels()) if _library else ()
+"""Those that this processor has, the best first; without one LIBRARY registers nothing."""

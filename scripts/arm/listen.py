@@ -23,7 +23,7 @@ if "--uncompiled" in sys.argv:
 import asr
 from asr.audio import read
 from asr.decoding import passing
-from asr.operators import kernel
+from asr.operators import KERNELS
 from asr.results import Final
 
 RATE, CHUNK = 16_000, 2560
@@ -69,7 +69,7 @@ def main() -> None:
         "python": platform.python_version(),
         **{name: version(name) for name in ("rill-asr", "numpy", "onnxruntime", "av", "soxr")},
         "precision": recognizer.acoustic.precision,
-        "operators": kernel() or "onnxruntime's",
+        "operators": next(iter(KERNELS), "onnxruntime's"),
         "search": "compiled" if passing.COMPILED else "numpy",
         "loaded_bytes": loaded,
         "resident_bytes": resident(),

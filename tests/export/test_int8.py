@@ -14,7 +14,7 @@ from asr.errors import DeviceError, ExportError, ModelError
 from asr.export import folder as export_folder
 from asr.export.gate import Gate, measure
 from asr.export.graph import build
-from asr.export.quantise import quantise_8_bit, quantise_16_bit
+from asr.export.quantise import in_blocks, quantise_8_bit, quantise_16_bit
 from asr.export.verify import CUTS, SHIFTED, sound
 from asr.nn.cells import CELLS
 from asr.nn.encoder import EncoderConfig
@@ -155,6 +155,23 @@ def test_no_processor_adds_two_products_to_more_than_16_bits(weight):
 def test_16_bits_are_as_good_as_all(weight):
     integers, scale = quantise_16_bit(weight)
     assert np.abs(integers * scale - weight).max() <= np.abs(weight).max() / 32767
+
+
+@given(st.integers(1, 9), st.integers(1, 40))
+def test_blocks_hold_the_matrix(quads, outputs):
+    matrix = np.arange(4 * quads * outputs).astype(np.int8).reshape(4 * quads, outputs)
+    blocks = in_blocks(matrix)
+    assert blocks.shape == (-(-outputs // 16), quads, 16, 4)
+    rows = blocks.transpose(1, 3, 0, 2).reshape(4 * quads, -1)
+    np.testing.assert_array_equal(rows[:, :outputs], matrix)
+    assert not rows[:, outputs:].any()
+
+
+def test_units_that_do_not_fit_the_blocks_are_named(tmp_path):
+    model = CtcModel(EncoderConfig(hidden=18, layers=1, channels=12, lookahead=0))
+    with pytest.raises(ExportError, match="18 is no multiple"):
+        export_tiny(tmp_path / "tiny", model, int8=True)
+    export_tiny(tmp_path / "tiny", model, int8=False)
 
 
 def test_zeros_stay_zeros():
