@@ -14,12 +14,6 @@
 #endif
 #endif
 
-#ifdef __GNUC__
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
-
 enum { POINTS = FFT / 2 }; /* of the transform: two real numbers are a complex one */
 
 /* exp(-2 pi i k / FFT), and where the k-th point of a transform goes. */
@@ -37,6 +31,10 @@ void prepare_kernels(void)
             places[k] |= k & bit ? POINTS / 2 / bit : 0;
     }
 }
+
+#if defined(X86) || defined(ARM)
+
+#define INLINE static inline __attribute__((always_inline))
 
 /* y [rows, blocks OUTPUTS], the products of the weights of a group and x [rows, inputs]. */
 typedef void Product(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y);
@@ -426,7 +424,13 @@ KERNEL(neon, ANY, 0)
 
 static int always(void) { return 1; }
 
+#ifdef __ARM_FEATURE_DOTPROD
+#define DOT
+#elif !defined(__clang__) /* which knows them only where all code may have them */
 #define DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+
+#ifdef DOT
 
 DOT INLINE void rows_dot(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
 {
@@ -473,6 +477,9 @@ static int has_dot(void)
 }
 
 #endif
+#endif
+
+#endif
 
 const Kernel KERNELS[] = {
 #ifdef X86
@@ -480,7 +487,9 @@ const Kernel KERNELS[] = {
     {"avx2", has_avx2, power_avx2, linear_avx2, gru_avx2},
 #endif
 #ifdef ARM
+#ifdef DOT
     {"dot", has_dot, power_dot, linear_dot, gru_dot},
+#endif
     {"neon", always, power_neon, linear_neon, gru_neon},
 #endif
     {0},
