@@ -61,7 +61,7 @@ class Int8Layers(Layers):
     def power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
         """Power [N, F, bins] of the frames in samples [N, S]."""
         if POWER not in self.functions:
-            body = type(self)()
+            body = self._function()
             power = super(Int8Layers, body).power_spectrum("samples", lambda name: name)
             self.function(POWER, ["samples", "window", "cosines", "sines"], [power], body)
         window = self.weight("frontend.window", povey_window().float())

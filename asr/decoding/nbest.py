@@ -23,7 +23,7 @@ from asr.decoding import passing
 from asr.decoding.fst import ranges
 from asr.decoding.hashes import BASE
 from asr.decoding.hypothesis import BLANK
-from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine, start
+from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.errors import UsageError
 
@@ -132,7 +132,7 @@ def ways(
         raise UsageError(f"expected a positive number of alternatives, got {n}")
     costs = search.costs(state.log_probs)
     cap = search.graph.break_off if over else BREAK_OFF
-    score, found = best_paths(search.graph, state.after, costs, search.options, cap, n, within)
+    score, found = best_paths(search, state.after, costs, cap, n, within)
     path = (search.finished(state) if over else state).path
     arcs = state.history.arc[path]
     best = Way(arcs, search.graph.words(arcs), state.history.frame[path], score)
@@ -142,16 +142,15 @@ def ways(
 
 
 def best_paths(
-    graph: Graph, after: int | None, costs: NDArray[np.float32], options: SearchOptions,
+    search: GraphSearch, after: int | None, costs: NDArray[np.float32],
     cap: float, n: int, within: float,
 ) -> tuple[float, list[Way]]:  # fmt: skip
     """The best paths with different words.
 
     Args:
-        graph: what they lead through.
-        after: see `passing.start`.
+        search: with the graph that they lead through, and the beams.
+        after: see `GraphSearch.start`.
         costs: [T, V] of each token in each frame.
-        options: the beams.
         cap: to end costs no more than this in any state.
         n: how many.
         within: how much more than the best they may cost.
@@ -162,7 +161,8 @@ def best_paths(
     Raises:
         GraphError: the graph is damaged, or the costs are no numbers.
     """
-    alive, history = start(graph, options.beam, after)
+    graph, options, begun = search.graph, search.options, search.start(after)
+    alive, history = begun.alive, begun.history
     if not passing.COMPILED:
         trellis = Trellis.of(graph, alive, history, costs, options, cap)
         return trellis.score, list(trellis.paths(n, within))

@@ -25,7 +25,7 @@ except ImportError:  # there was no compiler when this was installed
 
 DOMAIN = "rill"
 LIBRARY = _library.__file__ if _library else None
-"""The file with the operators, for onnxruntime; None where onnxruntime's own have to do. It is
-imported so that it stays in memory as long as a session may call it."""
+"""The file with the operators, for onnxruntime; None where onnxruntime's own have to do. Importing
+it finds the kernel, and keeps it in memory as long as a session may call it."""
 KERNELS = tuple(_library.kernels()) if _library else ()
 """Those that this processor has, the best first; without one LIBRARY registers nothing."""

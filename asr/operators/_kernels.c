@@ -41,8 +41,6 @@ typedef void Product(const Weights *w, size_t group, const uint8_t *x, size_t ro
 
 /* What follows is compiled for each kind of processor by itself, with the vectors that it has. */
 
-INLINE float magnitude(float x) { return x < 0 ? -x : x; }
-
 /* To the nearest integer, halves to the even one; |x| < 2^22. */
 INLINE float rounded(float x)
 {
@@ -94,13 +92,13 @@ INLINE float exp_of_minus(float x)
 
 INLINE float sigmoid(float x)
 {
-    float e = exp_of_minus(magnitude(x));
+    float e = exp_of_minus(fabsf(x));
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
 INLINE float hyperbolic_tangent(float x)
 {
-    float e = exp_of_minus(2 * magnitude(x)), y = (1.0f - e) / (1.0f + e);
+    float e = exp_of_minus(2 * fabsf(x)), y = (1.0f - e) / (1.0f + e);
     return x < 0 ? -y : y;
 }
 
@@ -230,8 +228,18 @@ INLINE void gru(const Weights *w, const float *a, const float *state, size_t fra
         }
 }
 
-/* A kernel: products of its own, and the above compiled for it. */
-#define KERNEL(name, target, zero)                                                             \
+/* A kernel: products of its own, of `most` rows at once and then one by one, and the above compiled
+ * for it. */
+#define KERNEL(name, target, most, zero)                                                       \
+    target static void product_##name(const Weights *w, size_t group, const uint8_t *x,        \
+                                      size_t rows, int32_t *y)                                 \
+    {                                                                                          \
+        size_t outputs = w->blocks * OUTPUTS;                                                  \
+        for (; rows >= most; rows -= most, x += most * w->inputs, y += most * outputs)         \
+            rows_##name(w, group, x, most, y);                                                 \
+        for (; rows > 0; rows--, x += w->inputs, y += outputs)                                 \
+            rows_##name(w, group, x, 1, y);                                                    \
+    }                                                                                          \
     target static void power_##name(const float *samples, const float *window, size_t streams, \
                                     size_t length, size_t frames, size_t bins, float *out)     \
     {                                                                                          \
@@ -300,16 +308,7 @@ AVX2 INLINE void rows_avx2(const Weights *w, size_t group, const uint8_t *x, siz
     }
 }
 
-AVX2 static void product_avx2(const Weights *w, size_t group, const uint8_t *x, size_t rows,
-                              int32_t *y)
-{
-    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
-        rows_avx2(w, group, x, 4, y);
-    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
-        rows_avx2(w, group, x, 1, y);
-}
-
-KERNEL(avx2, AVX2, OFFSET)
+KERNEL(avx2, AVX2, 4, OFFSET)
 
 static int has_avx2(void)
 {
@@ -340,16 +339,7 @@ VNNI INLINE void rows_vnni(const Weights *w, size_t group, const uint8_t *x, siz
     }
 }
 
-VNNI static void product_vnni(const Weights *w, size_t group, const uint8_t *x, size_t rows,
-                              int32_t *y)
-{
-    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
-        rows_vnni(w, group, x, 4, y);
-    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
-        rows_vnni(w, group, x, 1, y);
-}
-
-KERNEL(vnni, VNNI, OFFSET)
+KERNEL(vnni, VNNI, 4, OFFSET)
 
 static int has_vnni(void)
 {
@@ -411,16 +401,8 @@ INLINE void rows_neon(const Weights *w, size_t group, const uint8_t *x, size_t r
     }
 }
 
-static void product_neon(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y)
-{
-    for (; rows >= 2; rows -= 2, x += 2 * w->inputs, y += 2 * w->blocks * OUTPUTS)
-        rows_neon(w, group, x, 2, y);
-    if (rows > 0)
-        rows_neon(w, group, x, 1, y);
-}
-
 #define ANY
-KERNEL(neon, ANY, 0)
+KERNEL(neon, ANY, 2, 0)
 
 static int always(void) { return 1; }
 
@@ -456,16 +438,7 @@ DOT INLINE void rows_dot(const Weights *w, size_t group, const uint8_t *x, size_
     }
 }
 
-DOT static void product_dot(const Weights *w, size_t group, const uint8_t *x, size_t rows,
-                            int32_t *y)
-{
-    for (; rows >= 4; rows -= 4, x += 4 * w->inputs, y += 4 * w->blocks * OUTPUTS)
-        rows_dot(w, group, x, 4, y);
-    for (; rows > 0; rows--, x += w->inputs, y += w->blocks * OUTPUTS)
-        rows_dot(w, group, x, 1, y);
-}
-
-KERNEL(dot, DOT, 0)
+KERNEL(dot, DOT, 4, 0)
 
 static int has_dot(void)
 {

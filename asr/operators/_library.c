@@ -7,6 +7,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 #include "_onnxruntime.h"
 
 static const Interface *ort;
-static const Kernel *kernel;
+static const Kernel *kernel; /* the best that there is, if any, once Python has imported this */
 
 enum { MOST_AXES = 8 };
 
@@ -74,8 +75,8 @@ static Status *get_output(Context *context, size_t place, const Tensor *like, in
 static size_t last_size(const Tensor *x) { return x->rank ? (size_t)x->sizes[x->rank - 1] : 0; }
 
 /* From the last inputs of an operator, which have to fit x [..., inputs], or of several groups x
- * [..., groups, inputs]; `scales` are those of each group. */
-static Status *get_weights(const Tensor *x, const Tensor *last, Weights *out, size_t *scales)
+ * [..., groups, inputs], with a scale for each column or one for each group. */
+static Status *get_weights(const Tensor *x, const Tensor *last, bool columns, Weights *out)
 {
     const Tensor *weight = last, *sums = last + 1, *scale = last + 2, *bias = last + 3;
     if (x->rank < 1)
@@ -94,9 +95,8 @@ static Status *get_weights(const Tensor *x, const Tensor *last, Weights *out, si
         return wrong("the input does not fit the weights");
     if (groups > 1 && (x->rank < 2 || (size_t)x->sizes[x->rank - 2] != groups))
         return wrong("the input has not as many groups as the weights");
-    if (scale->count % groups)
+    if (scale->count != groups * (columns ? outputs : 1))
         return wrong("the scale does not fit the weights");
-    *scales = scale->count / groups;
     *out = (Weights){weight->data, sums->data, scale->data, bias->data, groups,
                      blocks,       quads,      inputs,      outputs};
     return NULL;
@@ -120,12 +120,9 @@ static Status *CALL linear(void *unused, Context *context)
     Tensor in[5], *x = in;
     Weights w;
     Room room;
-    size_t scales;
     float *y;
     TRY(get_inputs(context, in, 5));
-    TRY(get_weights(x, in + 1, &w, &scales));
-    if (scales != w.outputs)
-        return wrong("the scale does not fit the weights");
+    TRY(get_weights(x, in + 1, true, &w));
     TRY(get_output(context, 0, x, (int64_t)w.outputs, &y));
     TRY(get_room(&w, ROWS, &room));
     size_t rows = w.inputs ? x->count / (w.groups * w.inputs) : 0;
@@ -140,12 +137,11 @@ static Status *CALL gru(void *unused, Context *context)
     Tensor in[6], *a = in, *state = in + 1;
     Weights w;
     Room room;
-    size_t scales;
     float *states, *end;
     TRY(get_inputs(context, in, 6));
-    TRY(get_weights(state, in + 2, &w, &scales));
+    TRY(get_weights(state, in + 2, false, &w));
     size_t size = w.inputs;
-    if (w.outputs != 3 * size || scales != 1)
+    if (w.outputs != 3 * size)
         return wrong("the weights are not those of a GRU");
     if (a->rank != state->rank + 1 || last_size(a) != 3 * size ||
         memcmp(a->sizes + 1, state->sizes, (state->rank - 1) * sizeof *a->sizes) != 0)
@@ -248,10 +244,6 @@ Status *CALL RegisterCustomOps(Options *options, const Base *base);
 Status *CALL RegisterCustomOps(Options *options, const Base *base)
 {
     static Domain *domain; /* for all sessions, as long as the process lives */
-    if (kernel == NULL) {
-        prepare_kernels();
-        kernel = best();
-    }
     ort = base->of_version(VERSION);
     if (kernel == NULL || ort == NULL)
         return NULL;
@@ -284,7 +276,6 @@ static PyObject *use(PyObject *self, PyObject *name)
     const char *wanted = PyUnicode_AsUTF8(name);
     if (wanted == NULL)
         return NULL;
-    prepare_kernels();
     for (const Kernel *one = KERNELS; one->name != NULL; one++)
         if (strcmp(one->name, wanted) == 0 && one->there()) {
             kernel = one;
@@ -303,4 +294,9 @@ static struct PyModuleDef MODULE = {
     PyModuleDef_HEAD_INIT, .m_name = "_library", .m_size = -1, .m_methods = METHODS,
 };
 
-PyMODINIT_FUNC PyInit__library(void) { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC PyInit__library(void)
+{
+    prepare_kernels();
+    kernel = best();
+    return PyModule_Create(&MODULE);
+}

@@ -176,7 +176,7 @@ def both(graph: Graph, costs: np.ndarray, options: SearchOptions, *rest: float) 
     found = []
     for known in (True, False):
         with implementation(known):
-            score, paths = best_paths(graph, None, costs, options, *rest)
+            score, paths = best_paths(GraphSearch(graph, options), None, costs, *rest)
         found.append((score, [(p.score, p.arcs.tolist(), p.frames.tolist()) for p in paths]))
     return found
 
@@ -292,4 +292,4 @@ def test_steps_that_are_none_are_refused(graph, step):
 def test_costs_that_are_no_numbers_are_refused(graph, value):
     costs = np.full((3, noise(1, 1).shape[1]), value, np.float32)
     with implementation(True), pytest.raises(GraphError, match="no numbers"):
-        best_paths(graph, None, costs, SearchOptions(), np.inf, 9, 12.0)
+        best_paths(GraphSearch(graph), None, costs, np.inf, 9, 12.0)
