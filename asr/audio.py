@@ -106,7 +106,7 @@ def sanitise(samples: ArrayLike) -> Audio:
             f"expected [n, channels] with 1 to {MOST_CHANNELS} channels, got {list(audio.shape)}"
         )
     audio = _as_float(audio)
-    if audio.size and not (audio.min() >= -1 and audio.max() <= 1):  # or there is a NaN
+    if audio.size and not np.abs(audio).max() <= 1:  # or there is a NaN
         audio = np.nan_to_num(audio, nan=0, posinf=0, neginf=0).clip(-1, 1)
     if audio.ndim == 2:
         audio = audio.mean(axis=1, dtype=np.float64)

@@ -143,7 +143,9 @@ class Segmenter:
             if (frames + end) % LOOK == 0:
                 stable = search.stable(reached)
             begin = end
-        return replace(state, quiet=quiet, search=reached, texts=texts, stable=stable)
+        return SegmentState(
+            state.task, state.begin, state.after, quiet, reached, texts, stable, state.shown
+        )
 
     def _partial(self, state: SegmentState) -> tuple[list[Event], SegmentState]:
         text, stable = " ".join(state.texts), " ".join(state.texts[: state.stable])

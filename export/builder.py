@@ -93,7 +93,7 @@ class GraphBuilder:
         return inner
 
     def function(
-        self, name: str, inputs: Sequence[str], outputs: Sequence[str], body: Self
+        self, name: str, inputs: Sequence[str], outputs: Sequence[str], body: GraphBuilder
     ) -> None:
         """Say what an operator of DOMAIN is made of.
 
@@ -172,14 +172,12 @@ class GraphBuilder:
             ]
 
         weights, casts = packed(self.weights.values())
-        own = [name for node in self.nodes if node.domain == DOMAIN for name in node.output]
         graph = helper.make_graph(
             [*casts, *self.nodes],
             "rill",
             tensors(inputs),
             tensors(outputs),
             weights,
-            value_info=_floats(own),  # onnx cannot tell, as it does not know those of MICROSOFT
         )
         inner = [node for function in self.functions.values() for node in function.node]
         proto = helper.make_model(

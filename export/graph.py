@@ -32,7 +32,7 @@ def build(
         precision: a key of LAYERS.
     """
     graph = LAYERS[precision]()
-    features = graph.standardise(graph.frontend(model), model)
+    features = graph.frontend(model)
     log_probs = encode(graph, features, model, head)
     graph.transpose(log_probs, (1, 0, 2), "log_probs")
     states = {name: state_shape(model, name) for name in model.state_shapes}
@@ -73,9 +73,8 @@ def encode(graph: Layers, features: str, model: CtcModel, head: str) -> str:
     for i, (name, norm, cell) in enumerate(zip(layers, encoder.norms, encoder.cells, strict=True)):
         if config.lookahead and i == config.layers // 2:
             x = graph.look_ahead(x, encoder.lookahead, "lookahead")
-        y = graph.layer_norm(x, norm, f"{name}.norm")
         states = {memory: before[memory][i] for memory in memories}
-        x, ends = graph.recurrent(x, y, cell, config.cell, name, states)
+        x, ends = graph.recurrent(x, norm, cell, config.cell, name, states)
         for memory, end in zip(memories, ends, strict=True):
             after[memory].append(end)
     for memory, ends in after.items():

@@ -18,17 +18,22 @@ from .layers import Layers, matrices
 from .quantise import ACTIVATION_STEP, ZERO, in_blocks, quantise_8_bit, quantise_16_bit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from asr.nn.model import CtcModel
+
+    from .builder import GraphBuilder
+
 SILENT = 1e-10
 """Added to the loudest activation of a frame, which is divided by."""
-LINEAR, GRU, POWER = "Int8Linear", "Int8GRU", "PowerSpectrum"
-"""Operators of `asr.operators`."""
 WEIGHTS = ("weight", "sums", "scale", "bias")
-"""Their last inputs."""
+"""What belongs to a matrix."""
+LAYER = (
+    *("x", "state", "norm.weight", "norm.bias"),
+    *(f"{matrix}.{of}" for matrix in "WU" for of in WEIGHTS),
+)
+"""Inputs of a recurrent layer."""
 
 
 class Int8Layers(Layers):
@@ -58,25 +63,51 @@ class Int8Layers(Layers):
         )
         return self.add("Mul", [floats, self.weight(f"{name}.scale", scale)], name)
 
-    def power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
-        """Power [N, F, bins] of the frames in samples [N, S]."""
-        if POWER not in self.functions:
-            body = self._function()
-            power = super(Int8Layers, body).power_spectrum("samples", lambda name: name)
-            self.function(POWER, ["samples", "window", "cosines", "sines"], [power], body)
-        window = self.weight("frontend.window", povey_window().float())
-        inputs = [samples, window, kernel("cosines"), kernel("sines")]
-        return self.add(POWER, inputs, "power", domain=DOMAIN)
+    def frontend(self, model: CtcModel) -> str:
+        """Standardised log-mel features [F, N, MELS] of `audio`."""
+        mean, deviation = self.statistics(model)
+        inputs = {
+            "samples": "samples",
+            "audio": "audio",
+            "window": self.weight("frontend.window", povey_window().float()),
+            **{name: self.kernel(model, name) for name in ("cosines", "sines", "mels")},
+            "mean": mean,
+            "deviation": deviation,
+        }
+        body = Layers()
+        features = body.standardise(body.log_mel(lambda name: name), "mean", "deviation")
+        outputs = ["normalised", "next_samples"]
+        return self._own("LogMel", inputs, outputs, body, [features, "next_samples"])[0]
+
+    def unfold(self, x: str, name: str, groups: int) -> str:
+        """Each second frame of x [2 T, N, C] between its neighbours: [T, N, 3 C], or in groups."""
+        body = Layers()
+        results = [body.unfold("x", "state", 1), "next_state"]
+        outputs = [f"{name}.taps", f"next_{name}"]
+        x = self._own("Unfold", {"x": x, "state": name}, outputs, body, results)[0]
+        if groups == 1:
+            return x
+        taps = self.reshape(x, (0, 0, 3, groups, -1), f"{name}.taps.groups")
+        taps = self.transpose(taps, (0, 1, 3, 2, 4), f"{name}.groups.taps")
+        return self.reshape(taps, (0, 0, groups, -1), f"{name}.groups")
+
+    def look_ahead(self, x: str, conv: nn.Conv1d, name: str) -> str:
+        """Weigh each frame with those after it, channel by channel, and keep the next state."""
+        weight = self.weight(f"{name}.weight", conv.weight[:, 0].T)
+        inputs = {"x": x, "state": name, "weight": weight}
+        body = Layers()
+        names = [f"tap{i}" for i in range(*conv.kernel_size)]
+        taps = body.node("Split", ["weight"], names, axis=0)
+        y = body.row_convolution("x", taps.__getitem__, len(taps) - 1, "state")
+        outputs = [f"{name}.output", f"next_{name}"]
+        return self._own("RowConvolution", inputs, outputs, body, [y, "next_state"])[0]
 
     def linear(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
         """`x W' + b` for frames of any size.
 
         Groups have a matrix each: weight [groups, N, K], bias [groups, N], x [..., groups, K].
         """
-        if LINEAR not in self.functions:
-            self._define_linear()
-        inputs = [x, *self._weights(name, weight, bias, columns=True)]
-        return self.add(LINEAR, inputs, f"{name}.linear", domain=DOMAIN)
+        return self._linear(x, self._weights(name, weight, bias, columns=True), f"{name}.linear")
 
     def gru(self, a: str, state: str, U: Tensor, c: Tensor, name: str) -> list[str]:
         """The states [T, N, H] of a GRU, and the last one.
@@ -90,47 +121,53 @@ class Int8Layers(Layers):
             c: [3 H].
             name: of the layer.
         """
-        if GRU not in self.functions:
-            self._define_gru(U.shape[-1])
-        inputs = [a, state, *self._weights(f"{name}.U", U, c, columns=False)]
-        return self.node(GRU, inputs, [f"{name}.states", f"{name}.end"], domain=DOMAIN)
+        weights = self._weights(f"{name}.U", U, c, columns=False)
+        return self._gru(a, state, weights, U.shape[-1], name)
 
     def recurrent(
-        self, x: str, y: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
+        self, x: str, norm: nn.Module, cell: nn.Module, kind: str, name: str, states: dict[str, str]
     ) -> tuple[str, list[str]]:
-        """A recurrent layer, all groups of its units at once."""
-        cells = cell if isinstance(cell, GroupedCell) else [cell]
-        W, U, b, c = (
-            torch.stack([one.get_parameter(f"{parameter}_l0") for one in cells])
-            for parameter in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+        """A recurrent layer with layer norm in front of it and a residual connection."""
+        if kind != "gru":
+            return super().recurrent(x, norm, cell, kind, name, states)
+        W, U, b, c = _parameters(cell)
         size = U.shape[-1]
-        if len(cells) == 1:
-            W, U, b, c = W[0], U[0], b[0], c[0]
-        a = self.linear(self.in_groups(y, f"{name}.y.groups"), W, b, f"{name}.W")
-        of_streams = (-1, *([self.groups] if self.groups > 1 else []), size)
-        begin = {
-            state: self.reshape(tensor, of_streams, f"{name}.{state}.begin")
-            for state, tensor in states.items()
-        }
-        if kind == "gru":
-            every, *ends = self.gru(a, begin["hidden"], U, c, name)
-        else:
-            every, *ends = self._scanned(a, begin, U, c, kind, name)
-        every = self.together(every, f"{name}.output")
-        ends = [
-            self.reshape(end, (1, -1, len(cells) * size), f"{name}.{state}")
-            for end, state in zip(ends, states, strict=True)
-        ]
-        return self.add("Add", [x, every], f"{name}.residual"), ends
+        of_input = self._weights(f"{name}.W", W, b, columns=True)
+        of_state = self._weights(f"{name}.U", U, c, columns=False)
+        weights = (*self.norm_weights(norm, f"{name}.norm"), *of_input, *of_state)
+        inputs = dict(zip(LAYER, (x, states["hidden"], *weights), strict=True))
+        body = self._function()
+        y = body.norm("x", body.ones(size, "norm"), "norm.weight", "norm.bias", "norm")
+        y = body.in_groups(y, "y")
+        a = body._linear(y, [f"W.{of}" for of in WEIGHTS], "a")
+        begin = body.reshape("state", (-1, *U.shape[:-2], size), "begin")
+        every, end = body._gru(a, begin, [f"U.{of}" for of in WEIGHTS], size, "cell")
+        y = body.add("Add", ["x", body.together(every, "every")], "output")
+        results = [y, body.reshape(end, (1, -1, self.groups * size), "end")]
+        outputs = [f"{name}.output", f"{name}.end"]
+        y, end = self._own("Int8GRULayer", inputs, outputs, body, results)
+        return y, [end]
+
+    def _layer(
+        self, x: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
+    ) -> list[str]:
+        """What a layer's cells give for [T, N, H], and their next states."""
+        W, U, b, c = _parameters(cell)
+        x = self.in_groups(x, f"{name}.groups")
+        return self._scanned(self.linear(x, W, b, f"{name}.W"), states, U, c, kind, name)
 
     def _scanned(
-        self, a: str, begin: dict[str, str], U: Tensor, c: Tensor, kind: str, name: str
+        self, a: str, states: dict[str, str], U: Tensor, c: Tensor, kind: str, name: str
     ) -> list[str]:
         """What a cell gives for the products of its inputs, and its next states."""
         body = self.body()
+        groups, size = U.shape[:-2], U.shape[-1]
         # a Scan has to know how many axes there are
-        a = self.reshape(a, (0, 0, *U.shape[:-2], c.shape[-1]), f"{name}.products")
+        a = self.reshape(a, (0, 0, *groups, c.shape[-1]), f"{name}.products")
+        begin = {
+            state: self.reshape(tensor, (-1, *groups, size), f"{name}.{state}.begin")
+            for state, tensor in states.items()
+        }
 
         def product(h: str, to: str, rows: slice) -> str:
             factors = []
@@ -141,7 +178,12 @@ class Int8Layers(Layers):
                 factors.append([self.weight(f"{of}.{n}", value) for n, value in values.items()])
             return body.products(h, factors, to)
 
-        return self._unrolled(body, a, begin, Step(body, name, U.shape[-1], product), kind)
+        step = Step(body, name, size, product)
+        every, *ends = self._unrolled(body, a, begin, step, kind)
+        shape = (1, -1, groups.numel() * size)
+        names = [f"{name}.{state}" for state in states]
+        ends = [self.reshape(end, shape, of) for end, of in zip(ends, names, strict=True)]
+        return [self.together(every, f"{name}.output"), *ends]
 
     def _unrolled(
         self, body: Int8Layers, a: str, begin: dict[str, str], step: Step, kind: str
@@ -168,25 +210,49 @@ class Int8Layers(Layers):
         values = blocks, sums, scale.reshape(bias.shape) if columns else scale, bias
         return [self.weight(f"{name}.{of}", one) for of, one in zip(WEIGHTS, values, strict=True)]
 
+    def _own(
+        self,
+        operator: str,
+        inputs: dict[str, str],
+        outputs: list[str],
+        body: GraphBuilder,
+        results: list[str],
+    ) -> list[str]:
+        """An operator of `asr.operators`.
+
+        Args:
+            operator: its name.
+            inputs: what the body calls them, and what they are.
+            outputs: what they shall be called.
+            body: what the operator is made of.
+            results: what the body calls the outputs.
+        """
+        if operator not in self.functions:
+            self.function(operator, list(inputs), results, body)
+        return self.node(operator, list(inputs.values()), outputs, domain=DOMAIN)
+
     def _function(self) -> Int8Layers:
+        """A graph of which an operator is made."""
         body = type(self)()
-        body.groups = self.groups
+        body.groups, body.functions = self.groups, self.functions
         return body
 
-    def _define_linear(self) -> None:
+    def _linear(self, x: str, weights: list[str], output: str) -> str:
         body = self._function()
         size = body.add("ReduceMax", [body.add("Abs", ["x"], "magnitude")], "largest", axes=[-1])
         size = body.add("Add", [size, body.weight("silent", SILENT)], "size")
         unit = body.add("Div", ["x", size], "unit")
         one = body.weight("one", 1.0)
-        factors = [[matrix, one, ""] for matrix in body.unblocked()]
-        y = body.products(unit, factors, "of_unit")
+        y = body.products(unit, [[matrix, one, ""] for matrix in body.unblocked()], "of_unit")
+        y = body.add("Cast", [y], "floats", to=TensorProto.FLOAT)  # onnx cannot tell what they are
         y = body.add("Mul", [y, "scale"], "scaled")
         y = body.add("Mul", [y, size], "product")
-        body.add("Add", [y, "bias"], "y")
-        self.function(LINEAR, ["x", *WEIGHTS], ["y"], body)
+        results = [body.add("Add", [y, "bias"], "y")]
+        inputs = {"x": x, **dict(zip(WEIGHTS, weights, strict=True))}
+        return self._own("Int8Linear", inputs, [output], body, results)[0]
 
-    def _define_gru(self, size: int) -> None:
+    def _gru(self, a: str, state: str, weights: list[str], size: int, name: str) -> list[str]:
+        """With so many units in each group."""
         body = self._function()
         inner = body.body()
         factors = []
@@ -202,8 +268,10 @@ class Int8Layers(Layers):
             return inner.products(h, factors, to)
 
         step = Step(inner, "cell", size, product)
-        outputs = body._unrolled(inner, "a", {"state": "state"}, step, "gru")
-        self.function(GRU, ["a", "state", *WEIGHTS], outputs, body)
+        results = body._unrolled(inner, "a", {"state": "state"}, step, "gru")
+        inputs = {"a": a, "state": state, **dict(zip(WEIGHTS, weights, strict=True))}
+        outputs = [f"{name}.states", f"{name}.end"]
+        return self._own("Int8GRU", inputs, outputs, body, results)
 
     def unblocked(self) -> list[str]:
         """Of a function with the inputs WEIGHTS, the matrix [K, N] of each group."""
@@ -228,3 +296,13 @@ class Int8Layers(Layers):
             return self.add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
 
         return self.each_group(integers, len(factors), output, product)
+
+
+def _parameters(cell: nn.Module) -> list[Tensor]:
+    """W, U, b and c of `asr.nn.cells`; of several groups one behind the other on a first axis."""
+    cells = cell if isinstance(cell, GroupedCell) else [cell]
+    stacked = [
+        torch.stack([one.get_parameter(f"{name}_l0") for one in cells])
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    return stacked if len(cells) > 1 else [each[0] for each in stacked]

@@ -6,6 +6,7 @@ nothing depends on the version of an exporter. Between layers there are frames [
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Layers(GraphBuilder):
     groups = 1
 
     def in_groups(self, x: str, output: str, groups: int | None = None) -> str:
-        """[T, N, C] as [T, N, groups, C / groups], if there are several."""
+        """[T, N, C] as [T, N, groups, C / groups], if there are several; by default `groups`."""
         groups = groups or self.groups
         return x if groups == 1 else self.reshape(x, (0, 0, groups, -1), output)
 
@@ -55,28 +56,33 @@ class Layers(GraphBuilder):
         return self.weight(name, value)
 
     def frontend(self, model: CtcModel) -> str:
-        """Log-mel features [F, N, MELS] of `audio`; see `asr.nn.frontend`."""
+        """Standardised log-mel features [F, N, MELS] of `audio`; see `asr.nn.frontend`."""
+        return self.standardise(self.log_mel(partial(self.kernel, model)), *self.statistics(model))
+
+    def kernel(self, model: CtcModel, name: str) -> str:
+        """The `cosines` or `sines` [HALF, bins], or the filters `mels` [bins, MELS]."""
+        return self.stored(f"frontend.{name}", _array(model.frontend.get_buffer(name)).T)
+
+    def statistics(self, model: CtcModel) -> tuple[str, str]:
+        """Mean and standard deviation of the features of the training data, [MELS] each."""
+        return self.weight("mean", model.mean), self.weight("deviation", model.deviation)
+
+    def log_mel(self, kernel: Callable[[str], str]) -> str:
+        """Features of `audio` [N, S] behind the state `samples` [N, TAIL].
+
+        Args:
+            kernel: gives what `Layers.kernel` has by its name.
+        """
         samples = self.add("Concat", ["samples", "audio"], "with_tail", axis=1)
         self.part(samples, 1, "next_samples", begin=-TAIL)
-
-        def kernel(name: str) -> str:
-            matrix = _array(model.frontend.get_buffer(name)).T
-            return self.stored(f"frontend.{name}", matrix)
-
-        power = self.power_spectrum(samples, kernel)
-        mels = self.stored("frontend.mels", _array(model.frontend.mels).T)
-        energies = self.add("MatMul", [power, mels], "energies")
+        power = self._power_spectrum(samples, kernel)
+        energies = self.add("MatMul", [power, kernel("mels")], "energies")
         energies = self.transpose(energies, (1, 0, 2), "energies.frames")
         floor = self.weight("frontend.floor", np.finfo(np.float32).eps)
         return self.add("Log", [self.add("Max", [energies, floor], "floored")], "features")
 
-    def power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
-        """Power [N, F, bins] of the frames in samples [N, S]; see `asr.nn.frontend`.
-
-        Args:
-            samples: with the tail in front.
-            kernel: gives the `cosines` or `sines` [HALF, bins].
-        """
+    def _power_spectrum(self, samples: str, kernel: Callable[[str], str]) -> str:
+        """Power [N, F, bins] of the frames in samples [N, S], with the tail in front."""
         frames = self._frames(samples)
         mean = self.add("ReduceMean", [frames], "mean_sample", axes=[-1])
         centred = self.add("Sub", [frames, mean], "centred")
@@ -104,10 +110,8 @@ class Layers(GraphBuilder):
         wide = self.add("Concat", three, "three_hops", axis=2)
         return self.part(wide, 2, "frames", end=WINDOW)
 
-    def standardise(self, features: str, model: CtcModel) -> str:
+    def standardise(self, features: str, mean: str, deviation: str) -> str:
         """Features [..., MELS] with the mean and variance of the training data taken out."""
-        mean = self.weight("mean", model.mean)
-        deviation = self.weight("deviation", model.deviation)
         centred = self.add("Sub", [features, mean], "features.centred")
         return self.add("Div", [centred, deviation], "normalised")
 
@@ -128,15 +132,22 @@ class Layers(GraphBuilder):
         As the product, by `in_floats` or `linear`, of a matrix and three neighbouring frames each.
         """
         groups = conv.groups
-        x = self.in_groups(self.behind(name, x, 1), f"{name}.groups", groups)
-        bounds = (0, -1), (1, TO_THE_END), (2, TO_THE_END)
-        taps = [self.part(x, 0, f"{name}.tap{b}", b, e, step=2) for b, e in bounds]
-        x = self.add("Concat", taps, f"{name}.taps", axis=-1)
+        x = self.unfold(x, name, groups)
         weight, bias = conv.weight.permute(0, 2, 1).flatten(1), conv.get_parameter("bias")
         if groups > 1:
             weight, bias = (part.unflatten(0, (groups, -1)) for part in (weight, bias))
         y = product(x, weight, bias, name)
         return self.add("Relu", [self.together(y, f"{name}.together", groups)], f"{name}.output")
+
+    def unfold(self, x: str, name: str, groups: int) -> str:
+        """Each second frame of x [2 T, N, C] between its neighbours: [T, N, 3 C], or in groups.
+
+        They are behind the frame of state `name` [N, C, 1], and the next state is kept.
+        """
+        x = self.in_groups(self.behind(name, x, 1), f"{name}.groups", groups)
+        bounds = (0, -1), (1, TO_THE_END), (2, TO_THE_END)
+        taps = [self.part(x, 0, f"{name}.tap{b}", b, e, step=2) for b, e in bounds]
+        return self.add("Concat", taps, f"{name}.taps", axis=-1)
 
     def in_floats(self, x: str, weight: Tensor, bias: Tensor, name: str) -> str:
         """`x W' + b` for frames of any size.
@@ -167,57 +178,82 @@ class Layers(GraphBuilder):
         return self.add("Concat", products, output, axis=-2)
 
     def look_ahead(self, x: str, conv: nn.Conv1d, name: str) -> str:
-        """Weigh each frame with those after it, channel by channel, and keep the next state.
+        """Weigh each frame with those after it, channel by channel, and keep the next state."""
+        taps = conv.weight[:, 0].T
+
+        def tap(i: int) -> str:
+            return self.weight(f"{name}.weight{i}", taps[i])
+
+        return self.row_convolution(x, tap, len(taps) - 1, name)
+
+    def row_convolution(self, x: str, tap: Callable[[int], str], context: int, name: str) -> str:
+        """Frames x [T, N, C] behind those of state `name` [N, C, context], weighed by each tap [C].
 
         A sum of products: onnxruntime's convolution of single channels is several times slower.
         """
-        context = conv.kernel_size[0] - 1
         whole = self.behind(name, x, context)
         total = ""
-        for i, tap in enumerate(conv.weight[:, 0].T):
+        for i in range(context + 1):
             end = i - context if i < context else TO_THE_END
             frames = self.part(whole, 0, f"{name}.frames{i}", i, end)
-            weight = self.weight(f"{name}.weight{i}", tap)
-            product = self.add("Mul", [frames, weight], f"{name}.product{i}")
+            product = self.add("Mul", [frames, tap(i)], f"{name}.product{i}")
             total = self.add("Add", [total, product], f"{name}.sum{i}") if i else product
         return total
 
     def layer_norm(self, x: str, norm: nn.Module, name: str) -> str:
         """Layer norm over the last axis, group by group."""
+        ones = self.ones(len(norm.get_parameter("weight")) // self.groups, name)
+        return self.norm(x, ones, *self.norm_weights(norm, name), name)
+
+    def ones(self, size: int, name: str) -> str:
+        """What groups of so many channels are weighed with as they are normed; nothing if alone."""
+        return self.weight(f"{name}.ones", np.ones(size)) if self.groups > 1 else ""
+
+    def norm_weights(self, norm: nn.Module, name: str) -> tuple[str, str]:
+        """Weight and bias, [H] each."""
         weight, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
+        return self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
+
+    def norm(self, x: str, ones: str, weight: str, bias: str, name: str) -> str:
+        """The same of x [T, N, H] by the names of its weights."""
+        epsilon = LAYER_NORM_EPSILON
         if self.groups == 1:
-            parts = [self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)]
-            return self.add(
-                "LayerNormalization", [x, *parts], f"{name}.output", epsilon=LAYER_NORM_EPSILON
-            )
+            inputs = [x, weight, bias]
+            return self.add("LayerNormalization", inputs, f"{name}.output", epsilon=epsilon)
         x = self.in_groups(x, f"{name}.groups")
-        ones = self.weight(f"{name}.ones", np.ones(len(weight) // self.groups))
-        x = self.add("LayerNormalization", [x, ones], f"{name}.normed", epsilon=LAYER_NORM_EPSILON)
+        x = self.add("LayerNormalization", [x, ones], f"{name}.normed", epsilon=epsilon)
         x = self.together(x, f"{name}.together")
-        x = self.add("Mul", [x, self.weight(f"{name}.weight", weight)], f"{name}.weighted")
-        return self.add("Add", [x, self.weight(f"{name}.bias", bias)], f"{name}.output")
+        x = self.add("Mul", [x, weight], f"{name}.weighted")
+        return self.add("Add", [x, bias], f"{name}.output")
 
     def recurrent(
-        self, x: str, y: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
+        self, x: str, norm: nn.Module, cell: nn.Module, kind: str, name: str, states: dict[str, str]
     ) -> tuple[str, list[str]]:
-        """A recurrent layer over y and the residual x, both [T, N, H].
+        """A recurrent layer with layer norm in front of it and a residual connection.
 
         Args:
-            x: is added to the output.
-            y: input of the layer.
+            x: [T, N, H].
+            norm: layer norm.
             cell: its weights, named as PyTorch's.
             kind: of cell, a key of OPERATORS.
             name: of the layer.
             states: [1, N, H] by name: `hidden`, and for an LSTM `cell`.
 
         Returns:
-            the sum, and the next states.
+            the sum of x and what the cell gives, and the next states.
         """
+        y = self.layer_norm(x, norm, f"{name}.norm")
+        every, *ends = self._layer(y, cell, kind, name, states)
+        return self.add("Add", [x, every], f"{name}.residual"), ends
+
+    def _layer(
+        self, x: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]
+    ) -> list[str]:
+        """What a layer's cells give for [T, N, H], and their next states."""
         if not isinstance(cell, GroupedCell):
-            y, *ends = self._cell(y, cell, kind, name, states)
-            return self.add("Add", [x, y], f"{name}.residual"), ends
+            return self._cell(x, cell, kind, name, states)
         names = [f"{name}.{k}" for k in range(self.groups)]
-        inputs = self.node("Split", [y], [f"{one}.input" for one in names], axis=-1)
+        inputs = self.node("Split", [x], [f"{one}.input" for one in names], axis=-1)
         begins = [
             self.node("Split", [tensor], [f"{one}.{state}.begin" for one in names], axis=-1)
             for state, tensor in states.items()
@@ -226,11 +262,10 @@ class Layers(GraphBuilder):
             self._cell(part, one, kind, of, dict(zip(states, begin, strict=True)))
             for part, one, of, *begin in zip(inputs, cell, names, *begins, strict=True)
         ]
-        y, *ends = (
+        return [
             self.add("Concat", each, f"{name}.{of}", axis=-1)
             for of, *each in zip(("output", *states), *parts, strict=True)
-        )
-        return self.add("Add", [x, y], f"{name}.residual"), ends
+        ]
 
     def _cell(
         self, x: str, cell: nn.Module, kind: str, name: str, states: dict[str, str]

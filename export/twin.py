@@ -122,7 +122,7 @@ def _unpacked(graph: Layers, model: CtcModel, features: str) -> str:
     floor = graph.weight("silence", FLOOR)
     above = graph.behind("feature", graph.add("Sub", [features, floor], "features.above"), 1)
     late = graph.add("Add", [graph.part(above, 0, "features.late", 0, -1), floor], "features.again")
-    return graph.standardise(late, model)
+    return graph.standardise(late, *graph.statistics(model))
 
 
 def _packed(graph: Layers, model: CtcModel) -> None:

@@ -120,7 +120,7 @@ def _words(
     _, state = search.step(log_probabilities(recognizer.acoustic, samples))
     end = search.finished(state)
     reading = end.reading
-    known = features(reading, search.graph.costs(end.history.arc[end.path]))
+    known = features(reading)
     edits = score(utterance.text, " ".join(word.text for word in reading.words)).edits
     hits = {edit.heard: edit.hit for edit in edits if edit.heard is not None}
     correct = [hits[place] for place in range(len(reading.words))]

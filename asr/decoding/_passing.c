@@ -89,18 +89,18 @@ static Status follow(Work *work, const Graph *graph, float limit)
     work->first_ways = work->ways.count;
     for (size_t from = 0; from < work->ways.count; from++) {
         Way way = work->ways.at[from];
-        bool more = true;
-        for (size_t place = way.key >> TOKEN_BITS; more; place++) {
-            if (place == graph->count)
+        Run run = run_from(way.key >> TOKEN_BITS);
+        for (bool more = true; more;) {
+            Arc arc;
+            if (!next_arc(graph, &run, &arc))
                 return DAMAGED;
-            Arc arc = arc_at(graph, place);
             uint32_t token = arc.key & TOKEN;
             float cost = way.cost + arc.cost;
             more = !arc.last && (token == END || token == BLANK);
             if (token != BLANK || !(cost < limit))
                 continue;
             uint32_t key = arc.key | (way.key & TOKEN);
-            Status status = add_way(work, graph, key, cost, (int32_t)from, place);
+            Status status = add_way(work, graph, key, cost, (int32_t)from, run.place - 1);
             if (status != FINE)
                 return status;
         }
@@ -119,7 +119,7 @@ Status advance(Work *work, const Graph *graph, const float *costs, uint32_t toke
     for (size_t i = 0; i < work->alive.count; i++) {
         const Hypothesis *h = &work->alive.at[i];
         Hypothesis stay = {h->key, cost_of(h) + costs[BLANK], h->phone + costs[h->key & TOKEN],
-                           last_of(h), h->after_phone, NOWHERE};
+                           last_of(h), h->after_phone};
         limit = lesser(limit, cost_of(&stay));
         work->stay.at[i] = stay;
     }
@@ -135,11 +135,11 @@ Status advance(Work *work, const Graph *graph, const float *costs, uint32_t toke
         float cost = cost_of(h);
         if (!(cost + cheapest < limit))
             continue;
-        bool more = true;
-        for (size_t place = h->key >> TOKEN_BITS; more; place++) {
-            if (place == graph->count)
+        Run run = run_from(h->key >> TOKEN_BITS);
+        for (bool more = true; more;) {
+            Arc arc;
+            if (!next_arc(graph, &run, &arc))
                 return DAMAGED;
-            Arc arc = arc_at(graph, place);
             uint32_t token = arc.key & TOKEN;
             more = !arc.last;
             if (!(cost + arc.cost + bounds[token] < tight))
@@ -152,7 +152,7 @@ Status advance(Work *work, const Graph *graph, const float *costs, uint32_t toke
                 continue;
             tight = lesser(tight, way + beam);
             int32_t before = again ? h->after_blank : last_of(h);
-            Status status = add_way(work, graph, arc.key, way, before, place);
+            Status status = add_way(work, graph, arc.key, way, before, run.place - 1);
             if (status != FINE)
                 return status;
         }
@@ -231,21 +231,25 @@ static bool nth_cost(Work *work, size_t most, float *cost)
     return true;
 }
 
-/* Of all ways to a key the cheapest, by ranks of costs as the arrays of passing.py have them. */
-static void merge(Work *work, float best, double beam)
+/* In the place of a step, the way that it is to be the step of; and the other way round. */
+static int32_t by_way(int32_t number) { return NOWHERE - 1 - number; }
+
+/* Of all ways to a key the cheapest, by ranks of costs as the arrays of passing.py have them; those
+ * that cost more than `limit` are left out. */
+static void merge(Work *work, float best, double beam, float limit)
 {
     const float span = (float)(2 * beam), scale = (float)(COST_RANKS / (2 * beam));
 #define RANK(cost) ((int32_t)(lesser(span, (cost) - best) * scale))
     size_t i = 0, j = 0, count = 0;
     while (i < work->stay.count || j < work->ways.count) {
-        Hypothesis *h = &work->merged.at[count++];
+        Hypothesis *h = &work->merged.at[count];
         uint32_t key = j < work->ways.count ? (uint32_t)(work->order.at[j] >> 32) : UINT32_MAX;
         int32_t rank = INT32_MAX;
         if (i < work->stay.count && work->stay.at[i].key <= key) {
             *h = work->stay.at[i++];
             rank = RANK(h->phone);
         } else {
-            *h = (Hypothesis){key, INFINITY, INFINITY, NOWHERE, NOWHERE, NOWHERE};
+            *h = (Hypothesis){key, INFINITY, INFINITY, NOWHERE, NOWHERE};
         }
         for (; j < work->ways.count && work->order.at[j] >> 32 == h->key; j++) {
             int32_t place = (int32_t)(uint32_t)work->order.at[j];
@@ -253,9 +257,10 @@ static void merge(Work *work, float best, double beam)
             if (RANK(cost) < rank) {
                 rank = RANK(cost);
                 h->phone = cost;
-                h->way = place;
+                h->after_phone = by_way(place);
             }
         }
+        count += cost_of(h) <= limit;
     }
     work->merged.count = count;
 }
@@ -290,31 +295,30 @@ Status recombine(Work *work, size_t states, int32_t used, int32_t frame, double 
     if (!(best < INFINITY))
         return DEAD;
     size_t all = work->stay.count + work->ways.count;
+    float limit = best + (float)beam;
     if (!sort_ways(work, states) || !ROOM(work->merged, all) || !ROOM(work->alive, all))
         return NO_MEMORY;
-    merge(work, best, beam);
-    float limit = best + (float)beam, nth;
-    if (work->merged.count > most) {
-        if (!nth_cost(work, most, &nth))
-            return NO_MEMORY;
-        limit = lesser(limit, nth);
-    }
+    merge(work, best, beam, limit);
+    if (work->merged.count > most && !nth_cost(work, most, &limit))
+        return NO_MEMORY;
     size_t count = 0;
-    for (size_t i = 0; i < work->merged.count; i++)
-        if (cost_of(&work->merged.at[i]) <= limit) {
-            Hypothesis *h = &work->alive.at[count++];
-            *h = work->merged.at[i];
-            h->blank -= best;
-            h->phone -= best;
-            if (h->way != NOWHERE)
-                work->ways.at[h->way].place = 0;
-        }
+    for (size_t i = 0; i < work->merged.count; i++) {
+        Hypothesis h = work->merged.at[i];
+        if (!(cost_of(&h) <= limit))
+            continue;
+        h.blank -= best;
+        h.phone -= best;
+        if (h.after_phone < NOWHERE)
+            work->ways.at[by_way(h.after_phone)].place = 0;
+        work->alive.at[count++] = h;
+    }
     work->alive.count = count;
     if (!record(work, used, frame))
         return NO_MEMORY;
     for (size_t i = 0; i < count; i++)
-        if (work->alive.at[i].way != NOWHERE)
-            work->alive.at[i].after_phone = work->ways.at[work->alive.at[i].way].place;
+        if (work->alive.at[i].after_phone < NOWHERE)
+            work->alive.at[i].after_phone =
+                work->ways.at[by_way(work->alive.at[i].after_phone)].place;
     return FINE;
 }
 
@@ -409,42 +413,17 @@ Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens)
     *graph = graph_of(&views[ARCS]);
     if (graph->count == 0 || graph->count > MOST_ARCS || tokens > END)
         return DAMAGED;
-    const int64_t *keys = views[KEYS].buf;
-    size_t count = length(&views[KEYS]);
-    for (int i = BLANKS; i < ARRAYS; i++)
-        if (length(&views[i]) != count)
+    const Hypothesis *alive = views[ALIVE].buf;
+    size_t count = length(&views[ALIVE]);
+    for (size_t i = 0; i < count; i++)
+        if (alive[i].key >> TOKEN_BITS >= graph->count || (alive[i].key & TOKEN) >= tokens ||
+            alive[i].after_blank < NOWHERE || alive[i].after_phone < NOWHERE)
             return DAMAGED;
     if (!ROOM(work->alive, count))
         return NO_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        if (keys[i] < 0 || (uint64_t)keys[i] >> TOKEN_BITS >= graph->count ||
-            (keys[i] & TOKEN) >= tokens)
-            return DAMAGED;
-        work->alive.at[i] = (Hypothesis){
-            (uint32_t)keys[i], ((const float *)views[BLANKS].buf)[i],
-            ((const float *)views[PHONES].buf)[i], ((const int32_t *)views[AFTER_BLANK].buf)[i],
-            ((const int32_t *)views[AFTER_PHONE].buf)[i], NOWHERE};
-    }
+    memcpy(work->alive.at, alive, count * sizeof *alive);
     work->alive.count = count;
     return FINE;
-}
-
-/* Hypotheses and steps. */
-static PyObject *answer(const Work *work)
-{
-    PyObject *columns = PyTuple_New(8);
-    Py_ssize_t column = 0;
-    if (columns == NULL)
-        return NULL;
-    COLUMN(int64_t, work->alive, .key);
-    COLUMN(float, work->alive, .blank);
-    COLUMN(float, work->alive, .phone);
-    COLUMN(int32_t, work->alive, .after_blank);
-    COLUMN(int32_t, work->alive, .after_phone);
-    COLUMN(int32_t, work->steps, .before);
-    COLUMN(int32_t, work->steps, .arc);
-    COLUMN(int32_t, work->steps, .frame);
-    return columns;
 }
 
 PyObject *failed(Status status)
@@ -465,43 +444,7 @@ void free_work(Work *work)
     free(work->spare.at);
     free(work->costs.at);
     free(work->steps.at);
-}
-
-static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
-{
-    (void)module;
-    PyObject *arrays[ARRAYS];
-    Py_buffer views[ARRAYS];
-    const Py_ssize_t sizes[ARRAYS] = {SIZES};
-    int used, frame;
-    double beam;
-    Py_ssize_t most;
-    if (!PyArg_ParseTuple(arguments, "OO(OOOOO)iidn", &arrays[ARCS], &arrays[COSTS],
-                          &arrays[KEYS], &arrays[BLANKS], &arrays[PHONES], &arrays[AFTER_BLANK],
-                          &arrays[AFTER_PHONE], &used, &frame, &beam, &most) ||
-        !take(arrays, views, sizes, ARRAYS))
-        return NULL;
-    Work work = {0};
-    Graph graph;
-    const Py_buffer *costs = &views[COSTS];
-    Status status = DAMAGED;
-    if (costs->ndim == 2 && used >= 0 && frame >= 0 && most > 0) {
-        uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], END + 1);
-        Py_BEGIN_ALLOW_THREADS;
-        status = begin(&work, &graph, views, tokens);
-        for (Py_ssize_t t = 0; status == FINE && t < costs->shape[0]; t++) {
-            const float *now = (const float *)costs->buf + t * costs->shape[1];
-            status = advance(&work, &graph, now, tokens, (float)beam);
-            if (status == FINE)
-                status = recombine(&work, graph.count, used, frame + (int32_t)t, beam, (size_t)most);
-            status = as_read(&graph, NULL, status);
-        }
-        Py_END_ALLOW_THREADS;
-    }
-    let_go(views, ARRAYS);
-    PyObject *columns = status == FINE ? answer(&work) : failed(status);
-    free_work(&work);
-    return columns;
+    free(work->path.at);
 }
 
 /* The hypothesis that is best if it ends, which costs at most `cap`; NULL if none can. */
@@ -511,6 +454,8 @@ static const Hypothesis *best_end(const Work *work, const Graph *graph, float ca
     float least = INFINITY;
     for (size_t i = 0; i < work->alive.count; i++) {
         const Hypothesis *h = &work->alive.at[i];
+        if (!(cost_of(h) < least))
+            continue;
         float cost = cost_of(h) + final_cost(graph, h->key >> TOKEN_BITS, cap);
         if (cost < least) {
             least = cost;
@@ -520,118 +465,195 @@ static const Hypothesis *best_end(const Work *work, const Graph *graph, float ca
     return best;
 }
 
-/* The steps that lead to `last`, in `work->steps` from the last one on, without the first `*shared`
+/* The steps of all hypotheses: those that are known, and those that are new. */
+typedef struct {
+    const Step *known;
+    int32_t used;
+    const Work *work;
+} History;
+
+static const Step *step_at(const History *history, int32_t step)
+{
+    int32_t used = history->used;
+    return step < used ? &history->known[step] : &history->work->steps.at[step - used];
+}
+
+/* The steps that lead to `last`, in `work->path` from the last one on, without the first `*shared`
  * of them, which are the first of the `known` ones. */
-static Status walk_back(Work *work, int32_t last, const Py_buffer *history, const Py_buffer *known,
+static Status walk_back(Work *work, const History *history, int32_t last, const Py_buffer *known,
                         Py_ssize_t *shared)
 {
-    const int32_t *before = history[0].buf, *arcs = history[1].buf, *steps = known->buf;
-    int64_t used = (int64_t)Py_MIN(length(&history[0]), length(&history[1]));
+    const int32_t *steps = known->buf;
+    int64_t count = history->used + (int64_t)work->steps.count;
     *shared = (Py_ssize_t)length(known);
-    for (int32_t step = last; step != NOWHERE; step = before[step]) {
-        if (step < 0 || step >= used || before[step] >= step)
+    for (int32_t step = last; step != NOWHERE; step = step_at(history, step)->before) {
+        if (step < 0 || step >= count || step_at(history, step)->before >= step)
             return DAMAGED;
         while (*shared > 0 && steps[*shared - 1] > step)
             --*shared;
         if (*shared > 0 && steps[*shared - 1] == step)
             return FINE;
-        if (!ROOM(work->steps, work->steps.count + 1))
+        if (!ROOM(work->path, work->path.count + 1))
             return NO_MEMORY;
-        work->steps.at[work->steps.count++] = (Step){step, arcs[step], 0};
+        work->path.at[work->path.count++] = step;
     }
     *shared = 0;
     return FINE;
 }
 
-/* How many of the known steps it shares, its other steps, and the labels that these give. */
-static PyObject *path_of(const Work *work, Py_ssize_t shared, const Graph *graph, Words *words)
+/* Adds what a step gives, if something, with its place in the path; false if there is no memory. */
+static bool add_given(PyObject *given, Py_ssize_t place, uint32_t label)
 {
-    Py_ssize_t count = (Py_ssize_t)work->steps.count;
+    if (label == 0)
+        return true;
+    PyObject *pair = Py_BuildValue("nI", place, label);
+    bool fine = pair != NULL && PyList_Append(given, pair) == 0;
+    Py_XDECREF(pair);
+    return fine;
+}
+
+/* How many of the known steps the path shares, its other steps, and what these give. */
+static PyObject *path_of(const Work *work, const History *history, Py_ssize_t shared,
+                         const Graph *graph, Words *words)
+{
+    Py_ssize_t count = (Py_ssize_t)work->path.count;
     PyObject *steps = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(int32_t));
-    PyObject *labels = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(uint32_t));
-    if (steps != NULL && labels != NULL)
-        for (Py_ssize_t i = 0; i < count; i++) {
-            Step step = work->steps.at[count - 1 - i];
-            ((int32_t *)PyBytes_AS_STRING(steps))[i] = step.before;
-            uint32_t arc = (uint32_t)step.arc;
-            uint32_t label = gives(graph, arc) ? label_of(words, arc) : 0;
-            ((uint32_t *)PyBytes_AS_STRING(labels))[i] = label;
-        }
-    PyObject *path =
-        steps != NULL && labels != NULL ? Py_BuildValue("nOO", shared, steps, labels) : NULL;
+    PyObject *given = PyList_New(0), *path = NULL;
+    bool fine = steps != NULL && given != NULL;
+    for (Py_ssize_t i = 0; fine && i < count; i++) {
+        int32_t step = work->path.at[count - 1 - i];
+        ((int32_t *)PyBytes_AS_STRING(steps))[i] = step;
+        uint32_t arc = (uint32_t)step_at(history, step)->arc;
+        fine = !gives(graph, arc) || add_given(given, shared + i, label_of(words, arc));
+    }
+    if (fine)
+        path = Py_BuildValue("nOO", shared, steps, given);
     Py_XDECREF(steps);
-    Py_XDECREF(labels);
+    Py_XDECREF(given);
     return path;
 }
 
-static PyObject *best_path(PyObject *module, PyObject *arguments)
+/* Goes through the frames. */
+static Status go_on(Work *work, const Graph *graph, const Py_buffer *costs, int32_t used,
+                    int32_t frame, double beam, size_t most)
+{
+    uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], END + 1);
+    Status status = FINE;
+    for (Py_ssize_t t = 0; status == FINE && t < costs->shape[0]; t++) {
+        const float *now = (const float *)costs->buf + t * costs->shape[1];
+        status = advance(work, graph, now, tokens, (float)beam);
+        if (status == FINE)
+            status = recombine(work, graph->count, used, frame + (int32_t)t, beam, most);
+        status = as_read(graph, NULL, status);
+    }
+    return status;
+}
+
+/* Hypotheses, new steps, and the best path or None. */
+static PyObject *answer(const Work *work, PyObject *path)
+{
+    PyObject *columns = PyTuple_New(3);
+    Py_ssize_t column = 0;
+    if (columns == NULL)
+        return NULL;
+    ROWS(work->alive);
+    ROWS(work->steps);
+    PyTuple_SET_ITEM(columns, column, Py_NewRef(path));
+    return columns;
+}
+
+static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    enum { MORE = COSTS, BEFORE = ARRAYS, ARC, KNOWN, ALL };
+    enum { MORE = ARRAYS, HISTORY, KNOWN, ALL };
     const Py_ssize_t sizes[ALL] = {SIZES, 4, 4, 4};
-    PyObject *arrays[ALL], *path = NULL;
+    PyObject *arrays[ALL], *path = NULL, *columns = NULL;
     Py_buffer views[ALL];
     Words words = {0};
-    double cap;
-    if (!PyArg_ParseTuple(arguments, "O(iLLO)(OOOOO)(OO)Od", &arrays[ARCS], &words.file,
-                          &words.begin, &words.size, &arrays[MORE], &arrays[KEYS], &arrays[BLANKS],
-                          &arrays[PHONES], &arrays[AFTER_BLANK], &arrays[AFTER_PHONE],
-                          &arrays[BEFORE], &arrays[ARC], &arrays[KNOWN], &cap) ||
+    int used, frame;
+    double beam, cap;
+    Py_ssize_t most, shared = 0;
+    if (!PyArg_ParseTuple(arguments, "OOO(iLLO)OOiidnd", &arrays[ARCS], &arrays[COSTS],
+                          &arrays[ALIVE], &words.file, &words.begin, &words.size, &arrays[MORE],
+                          &arrays[HISTORY], &arrays[KNOWN], &used, &frame, &beam, &most, &cap) ||
         !take(arrays, views, sizes, ALL))
         return NULL;
     words.behind = views[MORE].buf;
     words.more = length(&views[MORE]);
     Work work = {0};
     Graph graph;
-    Py_ssize_t shared = 0;
-    Status status = begin(&work, &graph, views, END);
-    const Hypothesis *best = status == FINE ? best_end(&work, &graph, (float)cap) : NULL;
-    bool ends = best != NULL;
-    if (ends)
-        status = walk_back(&work, last_of(best), &views[BEFORE], &views[KNOWN], &shared);
-    if (status == FINE && ends)
-        path = path_of(&work, shared, &graph, &words);
-    status = as_read(&graph, &words, status);
+    History history = {views[HISTORY].buf, used, &work};
+    const Py_buffer *costs = &views[COSTS];
+    const Hypothesis *best = NULL;
+    Status status = DAMAGED;
+    if (costs->ndim == 2 && used >= 0 && (size_t)used <= steps_of(&views[HISTORY]) && frame >= 0 &&
+        most > 0) {
+        Py_BEGIN_ALLOW_THREADS;
+        status = begin(&work, &graph, views, (uint32_t)Py_MIN(costs->shape[1], END + 1));
+        if (status == FINE)
+            status = go_on(&work, &graph, costs, used, frame, beam, (size_t)most);
+        best = status == FINE ? best_end(&work, &graph, (float)cap) : NULL;
+        if (best != NULL)
+            status = walk_back(&work, &history, last_of(best), &views[KNOWN], &shared);
+        Py_END_ALLOW_THREADS;
+    }
+    if (status == FINE) {
+        path = best == NULL ? Py_NewRef(Py_None)
+                            : path_of(&work, &history, shared, &graph, &words);
+        status = as_read(&graph, &words, status);
+    }
+    if (status != FINE)
+        failed(status);
+    else if (path != NULL)
+        columns = answer(&work, path);
+    Py_XDECREF(path);
     let_go(views, ALL);
     free_work(&work);
-    if (status != FINE) {
-        Py_XDECREF(path);
-        return failed(status);
-    }
-    return ends ? path : Py_NewRef(Py_None);
+    return columns;
 }
 
 static const char NO_STEPS[] = "these are no steps of the history";
 
-/* The last step that all of some steps have come by, at `*common`; false if they are none.
+/* The last step of a hypothesis by its blank or its phone; false if it cannot be there that way.
+ * `*fine` becomes false if that is none of `count` steps. */
+static bool end_of(const Hypothesis *h, bool phone, size_t count, int32_t *end, bool *fine)
+{
+    *end = phone ? h->after_phone : h->after_blank;
+    *fine = *fine && *end >= NOWHERE && *end < (int64_t)count;
+    return *fine && (phone ? h->phone : h->blank) < INFINITY;
+}
+
+/* The last step that all hypotheses have come by, at `*common`; false if they are none.
  *
  * From the last one on each leads on to the one before it, until they have all met: `open`, with
  * zeros for all steps and before them NOWHERE, says at which some stand. */
-static bool meet(const Py_buffer *before, const Py_buffer *steps, uint8_t *open, int32_t *common)
+static bool meet(const Py_buffer *history, const Py_buffer *alive, uint8_t *open, int32_t *common)
 {
-    const int32_t *leads = before->buf, *ends = steps->buf;
+    const Step *taken = history->buf;
+    const Hypothesis *hypotheses = alive->buf;
     size_t apart = 0;
-    int32_t step = NOWHERE;
-    for (size_t i = 0; i < length(steps); i++) {
-        if (ends[i] < NOWHERE || ends[i] >= (int64_t)length(before))
-            return false;
-        apart += !open[ends[i] + 1];
-        open[ends[i] + 1] = 1;
-        step = ends[i] > step ? ends[i] : step;
+    int32_t step = NOWHERE, end;
+    bool fine = true;
+    for (size_t i = 0; i < 2 * length(alive); i++) {
+        if (!end_of(&hypotheses[i / 2], i % 2, steps_of(history), &end, &fine))
+            continue;
+        apart += !open[end + 1];
+        open[end + 1] = 1;
+        step = end > step ? end : step;
     }
-    for (; apart > 1; step--) {
+    for (; fine && apart > 1; step--) {
         if (!open[step + 1])
             continue;
-        int32_t to = leads[step];
+        int32_t to = taken[step].before;
         if (to < NOWHERE || to >= step)
             return false;
         apart -= open[to + 1];
         open[to + 1] = 1;
     }
-    while (apart && !open[step + 1])
+    while (fine && apart && !open[step + 1])
         step--;
     *common = step;
-    return apart;
+    return fine && apart;
 }
 
 static PyObject *shared(PyObject *module, PyObject *arguments)
@@ -639,10 +661,11 @@ static PyObject *shared(PyObject *module, PyObject *arguments)
     (void)module;
     PyObject *arrays[2];
     Py_buffer views[2];
-    const Py_ssize_t sizes[2] = {4, 4};
-    if (!PyArg_ParseTuple(arguments, "OO", &arrays[0], &arrays[1]) || !take(arrays, views, sizes, 2))
+    const Py_ssize_t sizes[2] = {4, sizeof(Hypothesis)};
+    if (!PyArg_ParseTuple(arguments, "OO", &arrays[0], &arrays[1]) ||
+        !take(arrays, views, sizes, 2))
         return NULL;
-    uint8_t *open = calloc(length(&views[0]) + 1, 1);
+    uint8_t *open = calloc(steps_of(&views[0]) + 1, 1);
     int32_t common = NOWHERE;
     bool fine = open != NULL && meet(&views[0], &views[1], open, &common);
     let_go(views, 2);
@@ -655,95 +678,104 @@ static PyObject *shared(PyObject *module, PyObject *arguments)
     return NULL;
 }
 
-/* Which of the steps lead to some of them: those have a number other than NOWHERE. */
-static bool mark(const Py_buffer *before, const Py_buffer *steps, int32_t *number, size_t *marked)
+/* Which steps lead to hypotheses: those have a number other than NOWHERE, for now. */
+static bool mark(const Py_buffer *history, const Py_buffer *alive, int32_t *number)
 {
-    const int32_t *last = steps->buf, *leads = before->buf;
-    size_t count = length(before);
-    memset(number, 0xff, (count + 1) * sizeof *number);
-    for (size_t i = 0; i < length(steps); i++) {
-        if (last[i] < NOWHERE || last[i] >= (int64_t)count)
-            return false;
-        number[last[i] == NOWHERE ? count : (size_t)last[i]] = 0;
-    }
-    number[count] = NOWHERE;
-    *marked = 0;
-    for (size_t i = count; i-- > 0;) {
+    const Step *taken = history->buf;
+    const Hypothesis *hypotheses = alive->buf;
+    size_t count = steps_of(history);
+    int32_t end;
+    bool fine = true;
+    memset(number, 0xff, count * sizeof *number);
+    for (size_t i = 0; i < 2 * length(alive); i++)
+        if (end_of(&hypotheses[i / 2], i % 2, count, &end, &fine) && end != NOWHERE)
+            number[end] = 0;
+    for (size_t i = count; fine && i-- > 0;) {
         if (number[i] == NOWHERE)
             continue;
-        if (leads[i] < NOWHERE || leads[i] >= (int64_t)i)
-            return false;
-        if (leads[i] != NOWHERE)
-            number[leads[i]] = 0;
-        ++*marked;
+        int32_t before = taken[i].before;
+        fine = before >= NOWHERE && before < (int64_t)i;
+        if (fine && before != NOWHERE)
+            number[before] = 0;
     }
+    return fine;
+}
+
+/* Only the steps that have a number, a path and the hypotheses, all with the numbers of steps that
+ * are left. */
+static bool renumber(Work *work, int32_t *number, const Py_buffer *views)
+{
+    const Step *taken = views[0].buf;
+    const Hypothesis *hypotheses = views[1].buf;
+    const int32_t *path = views[2].buf;
+    size_t count = steps_of(&views[0]);
+    if (!ROOM(work->steps, count) || !ROOM(work->alive, length(&views[1])) ||
+        !ROOM(work->path, length(&views[2])))
+        return false;
+#define NEW(step) ((step) == NOWHERE ? NOWHERE : number[step])
+    for (size_t i = 0; i < count; i++) {
+        if (number[i] == NOWHERE)
+            continue;
+        number[i] = (int32_t)work->steps.count;
+        work->steps.at[work->steps.count++] =
+            (Step){NEW(taken[i].before), taken[i].arc, taken[i].frame};
+    }
+    for (size_t i = 0; i < length(&views[1]); i++) {
+        Hypothesis h = hypotheses[i];
+        h.after_blank = NEW(h.after_blank);
+        h.after_phone = NEW(h.after_phone);
+        work->alive.at[work->alive.count++] = h;
+    }
+    for (size_t i = 0; i < length(&views[2]); i++)
+        work->path.at[work->path.count++] = number[path[i]];
     return true;
 }
 
-/* Those that are marked as columns, with the numbers that they have among themselves. */
-static PyObject *kept_columns(const Py_buffer *views, int32_t *number, size_t kept)
+static PyObject *all_renumbered(const Work *work)
 {
-    PyObject *columns = PyTuple_New(4);
-    int32_t *to[3] = {NULL};
-    for (int i = 0; columns != NULL && i < 3; i++) {
-        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(kept * sizeof(int32_t)));
-        if (bytes == NULL)
-            Py_CLEAR(columns);
-        else {
-            PyTuple_SET_ITEM(columns, i, bytes);
-            to[i] = (int32_t *)PyBytes_AS_STRING(bytes);
-        }
-    }
+    PyObject *columns = PyTuple_New(3);
+    Py_ssize_t column = 0;
     if (columns == NULL)
         return NULL;
-    const int32_t *before = views[0].buf, *arc = views[1].buf, *frame = views[2].buf;
-    int32_t place = 0;
-    for (size_t i = 0; i < length(&views[0]); i++) {
-        if (number[i] == NOWHERE)
-            continue;
-        to[0][place] = before[i] == NOWHERE ? NOWHERE : number[before[i]];
-        to[1][place] = arc[i];
-        to[2][place] = frame[i];
-        number[i] = place++;
-    }
+    ROWS(work->steps);
+    ROWS(work->path);
+    ROWS(work->alive);
     return columns;
 }
 
-/* Only what leads to some steps, in columns; and the new number of each of the old ones. */
 static PyObject *compacted(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    enum { BEFORE, ARC, FRAME, STEPS, COUNT };
+    enum { HISTORY, HYPOTHESES, PATH, COUNT };
     PyObject *arrays[COUNT], *columns = NULL;
     Py_buffer views[COUNT];
-    const Py_ssize_t sizes[COUNT] = {4, 4, 4, 4};
-    if (!PyArg_ParseTuple(arguments, "OOOO", &arrays[BEFORE], &arrays[ARC], &arrays[FRAME],
-                          &arrays[STEPS]) ||
+    const Py_ssize_t sizes[COUNT] = {4, sizeof(Hypothesis), 4};
+    if (!PyArg_ParseTuple(arguments, "OOO", &arrays[HISTORY], &arrays[HYPOTHESES], &arrays[PATH]) ||
         !take(arrays, views, sizes, COUNT))
         return NULL;
-    size_t count = length(&views[BEFORE]), kept = 0;
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((count + 1) * sizeof(int32_t)));
-    if (bytes != NULL) {
-        int32_t *number = (int32_t *)PyBytes_AS_STRING(bytes);
-        if (length(&views[ARC]) == count && length(&views[FRAME]) == count &&
-            mark(&views[BEFORE], &views[STEPS], number, &kept))
-            columns = kept_columns(views, number, kept);
-        else
-            PyErr_SetString(PyExc_ValueError, NO_STEPS);
+    Work work = {0};
+    size_t count = steps_of(&views[HISTORY]);
+    int32_t *number = malloc((count + 1) * sizeof *number);
+    bool fine = number != NULL && mark(&views[HISTORY], &views[HYPOTHESES], number);
+    for (size_t i = 0; fine && i < length(&views[PATH]); i++) {
+        int32_t step = ((const int32_t *)views[PATH].buf)[i];
+        fine = step >= 0 && step < (int64_t)count;
     }
+    if (number == NULL || (fine && !renumber(&work, number, views)))
+        PyErr_NoMemory();
+    else if (fine)
+        columns = all_renumbered(&work);
+    else
+        PyErr_SetString(PyExc_ValueError, NO_STEPS);
     let_go(views, COUNT);
-    if (columns == NULL) {
-        Py_XDECREF(bytes);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(columns, 3, bytes);
+    free_work(&work);
+    free(number);
     return columns;
 }
 
 static PyMethodDef FUNCTIONS[] = {
     {"keep", keep, METH_VARARGS, "See `asr.decoding.passing.compiled`."},
     {"pass_tokens", pass_tokens, METH_VARARGS, "See `asr.decoding.passing.walk`."},
-    {"best_path", best_path, METH_VARARGS, "See `asr.decoding.passing.best_path`."},
     {"best_paths", best_paths, METH_VARARGS, "See `asr.decoding.nbest.best_paths`."},
     {"compacted", compacted, METH_VARARGS, "See `asr.decoding.passing.History.compacted`."},
     {"distances", distances, METH_VARARGS, "See `asr.decoding.risk.distances`."},

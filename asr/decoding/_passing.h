@@ -25,7 +25,7 @@ typedef enum { FINE, NO_MEMORY, DAMAGED, ENDLESS, DEAD, UNREADABLE } Status;
  * Mapped into memory, a graph would soon be there as a whole: what a search comes by is spread over
  * nearly all pages. When there is no room left, that block goes which was not looked at since the
  * hand came by last, as in the clock algorithm (Corbato 1968). One thread uses this at a time. */
-enum { BLOCK = 256, MOST_BLOCKS = 2048 };
+enum { BLOCK = 256, MOST_BLOCKS = 3072 };
 typedef struct {
     int file;
     long long begin;          /* of the first arc, in the file */
@@ -55,8 +55,7 @@ typedef struct {
 typedef struct {
     uint32_t key; /* state of the graph, then last token */
     float blank, phone;
-    int32_t after_blank, after_phone;
-    int32_t way; /* the Way by which the last token was reached in this frame, or NOWHERE */
+    int32_t after_blank, after_phone; /* steps; in `merged` after_phone can be `by_way` */
 } Hypothesis;
 
 typedef struct {
@@ -87,6 +86,7 @@ typedef struct {
     ARRAY(uint64_t) spare;
     ARRAY(uint32_t) costs;
     ARRAY(Step) steps; /* that are new in this call */
+    ARRAY(int32_t) path;
     size_t first_ways;  /* so many ways take a phone; what follows them comes behind */
 } Work;
 
@@ -115,14 +115,37 @@ static inline const uint8_t *bytes_at(const Graph *graph, size_t place)
     return kept->memory + ((size_t)slot * BLOCK + place % BLOCK) * ARC_BYTES;
 }
 
-static inline Arc arc_at(const Graph *graph, size_t place)
+static inline Arc arc_of(const uint8_t *bytes)
 {
-    const uint8_t *at = bytes_at(graph, place);
     uint32_t key;
     int16_t steps;
-    memcpy(&key, at, sizeof key);
-    memcpy(&steps, at + sizeof key, sizeof steps);
+    memcpy(&key, bytes, sizeof key);
+    memcpy(&steps, bytes + sizeof key, sizeof steps);
     return (Arc){key & ((MOST_ARCS << TOKEN_BITS) - 1), steps * STEP, key >> 31};
+}
+
+/* Arcs that lie together, from one on; those of a state can lie in several such runs. */
+typedef struct {
+    const uint8_t *bytes;
+    size_t place, end;
+} Run;
+
+static inline Run run_from(size_t place) { return (Run){NULL, place, place}; }
+
+/* The next arc; false if there is none, as the graph is damaged. */
+static inline bool next_arc(const Graph *graph, Run *run, Arc *arc)
+{
+    if (run->place == run->end) {
+        if (run->place == graph->count)
+            return false;
+        size_t behind = graph->arcs == NULL ? (run->place / BLOCK + 1) * BLOCK : graph->count;
+        run->bytes = bytes_at(graph, run->place);
+        run->end = Py_MIN(behind, graph->count);
+    }
+    *arc = arc_of(run->bytes);
+    run->bytes += ARC_BYTES;
+    run->place++;
+    return true;
 }
 
 /* The labels of words that arcs give: first those in a file, then those in memory. */
@@ -146,12 +169,12 @@ static inline bool gives(const Graph *graph, uint32_t arc)
 /* The label that such an arc gives. */
 uint32_t label_of(Words *words, uint32_t arc);
 
-/* What it costs to end in a state. */
+/* What it costs to end in a state, 0 or more. */
 static inline float final_cost(const Graph *graph, uint32_t state, float cap)
 {
-    Arc arc = arc_at(graph, state);
+    Arc arc = arc_of(bytes_at(graph, state));
     bool ends = (arc.key & TOKEN) == END && arc.cost < NEVER * STEP;
-    return lesser(cap, ends ? arc.cost : INFINITY);
+    return lesser(cap, ends ? fmaxf(arc.cost, 0) : INFINITY);
 }
 
 /* Where the hypotheses can go in a frame whose tokens have `costs`. */
@@ -163,9 +186,8 @@ Status recombine(Work *work, size_t states, int32_t used, int32_t frame, double 
 void free_work(Work *work);
 
 /* What the graph, the costs of the frames and the hypotheses are given as, and their items. */
-enum { ARCS, COSTS, KEYS, BLANKS, PHONES, AFTER_BLANK, AFTER_PHONE };
-enum { ARRAYS = AFTER_PHONE + 1 };
-#define SIZES ARC_BYTES, 4, 8, 4, 4, 4, 4
+enum { ARCS, COSTS, ALIVE, ARRAYS };
+#define SIZES ARC_BYTES, sizeof(float), sizeof(Hypothesis)
 
 /* The graph that `take` was given. */
 Graph graph_of(const Py_buffer *view);
@@ -185,6 +207,24 @@ Status begin(Work *work, Graph *graph, const Py_buffer *views, uint32_t tokens);
 bool take(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int count);
 void let_go(Py_buffer *views, int count);
 static inline size_t length(const Py_buffer *view) { return (size_t)(view->len / view->itemsize); }
+
+/* A history is given as numbers: so many steps it has. */
+static inline size_t steps_of(const Py_buffer *history)
+{
+    return (size_t)history->len / sizeof(Step);
+}
+
+/* The next item of a tuple: a table as bytes. */
+#define ROWS(table)                                                               \
+    do {                                                                          \
+        PyObject *bytes = PyBytes_FromStringAndSize(                              \
+            (const char *)(table).at, (Py_ssize_t)((table).count * sizeof *(table).at)); \
+        if (bytes == NULL) {                                                      \
+            Py_DECREF(columns);                                                   \
+            return NULL;                                                          \
+        }                                                                         \
+        PyTuple_SET_ITEM(columns, column++, bytes);                               \
+    } while (0)
 
 /* The next column of a tuple: a field, such as `.cost`, of all items of a table, as bytes. */
 #define COLUMN(type, table, field)                                                    \

@@ -4,31 +4,30 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Graph = Array | object
-Two = tuple[Array, Array]
-Five = tuple[Array, Array, Array, Array, Array]
 Words = tuple[int, int, int, Array]
 
 def keep(file: int, begin: int, count: int, /) -> object: ...
 def pass_tokens(
     graph: Graph,
     costs: Array,
-    alive: Five,
+    alive: Array,
+    words: Words,
+    history: Array,
+    known: Array,
     steps: int,
     frame: int,
     beam: float,
     most: int,
+    cap: float,
     /,
-) -> tuple[bytes, ...]: ...
-def best_path(
-    graph: Graph, words: Words, alive: Five, history: Two, known: Array, cap: float, /
-) -> tuple[int, bytes, bytes] | None: ...
+) -> tuple[bytes, bytes, tuple[int, bytes, list[tuple[int, int]]] | None]: ...
 def best_paths(
     graph: Graph,
     costs: Array,
-    alive: Five,
+    alive: Array,
     words: Words,
     hashes: Array,
-    history: Two,
+    history: Array,
     beam: float,
     most: int,
     cap: float,
@@ -37,8 +36,6 @@ def best_paths(
     most_ways: int,
     /,
 ) -> tuple[float, bytes, bytes, bytes, bytes, bytes]: ...
-def compacted(
-    before: Array, arc: Array, frame: Array, steps: Array, /
-) -> tuple[bytes, bytes, bytes, bytes]: ...
-def shared(before: Array, steps: Array, /) -> int: ...
+def compacted(history: Array, alive: Array, path: Array, /) -> tuple[bytes, bytes, bytes]: ...
+def shared(history: Array, alive: Array, /) -> int: ...
 def distances(words: Array, ends: Array, some: int, /) -> bytes: ...

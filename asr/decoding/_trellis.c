@@ -384,18 +384,17 @@ static void turn(Paths *paths, size_t from)
 }
 
 /* Adds the arcs of a way from the first frame on, and before them those that lead to its place. */
-static Status add_path(Trellis *trellis, Paths *paths, const Back *way, const Py_buffer *views,
+static Status add_path(Trellis *trellis, Paths *paths, const Back *way, const Py_buffer *alive,
                        const Py_buffer *history)
 {
-    const int32_t *before = history[0].buf, *arcs = history[1].buf;
-    int64_t known = (int64_t)length(&history[0]);
+    const Step *known = history->buf;
+    const Hypothesis *begun = (const Hypothesis *)alive->buf + way->place / 2;
     size_t from = paths->steps.count;
-    int32_t step =
-        ((const int32_t *)views[way->place % 2 ? AFTER_PHONE : AFTER_BLANK].buf)[way->place / 2];
-    for (; step != NOWHERE; step = before[step]) {
-        if (step < 0 || step >= known || before[step] >= step)
+    int32_t step = way->place % 2 ? begun->after_phone : begun->after_blank;
+    for (; step != NOWHERE; step = known[step].before) {
+        if (step < 0 || step >= (int64_t)steps_of(history) || known[step].before >= step)
             return DAMAGED;
-        if (!add_step(trellis, paths, (uint32_t)arcs[step], 0))
+        if (!add_step(trellis, paths, (uint32_t)known[step].arc, 0))
             return NO_MEMORY;
     }
     turn(paths, from);
@@ -422,7 +421,7 @@ static Status add_path(Trellis *trellis, Paths *paths, const Back *way, const Py
 }
 
 /* The paths of the first n ways that have said different words. */
-static Status read_paths(Trellis *trellis, Paths *paths, size_t n, const Py_buffer *views,
+static Status read_paths(Trellis *trellis, Paths *paths, size_t n, const Py_buffer *alive,
                          const Py_buffer *history)
 {
     size_t different = 0;
@@ -434,7 +433,7 @@ static Status read_paths(Trellis *trellis, Paths *paths, size_t n, const Py_buff
         if (!new)
             continue;
         trellis->ways.at[different++] = way;
-        Status status = add_path(trellis, paths, &way, views, history);
+        Status status = add_path(trellis, paths, &way, alive, history);
         if (status != FINE)
             return status;
     }
@@ -462,18 +461,17 @@ static PyObject *as_tuple(const Trellis *trellis, const Paths *paths)
 PyObject *best_paths(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    enum { MORE = ARRAYS, HASHES, BEFORE, ARC, ALL };
-    const Py_ssize_t sizes[ALL] = {SIZES, 4, 8, 4, 4};
+    enum { MORE = ARRAYS, HASHES, HISTORY, ALL };
+    const Py_ssize_t sizes[ALL] = {SIZES, 4, 8, 4};
     PyObject *arrays[ALL];
     Py_buffer views[ALL];
     Words words = {0};
     double beam, within, cap;
     Py_ssize_t most, n, many;
-    if (!PyArg_ParseTuple(arguments, "OO(OOOOO)(iLLO)O(OO)dndndn", &arrays[ARCS], &arrays[COSTS],
-                          &arrays[KEYS], &arrays[BLANKS], &arrays[PHONES], &arrays[AFTER_BLANK],
-                          &arrays[AFTER_PHONE], &words.file, &words.begin, &words.size,
-                          &arrays[MORE], &arrays[HASHES], &arrays[BEFORE], &arrays[ARC], &beam,
-                          &most, &cap, &n, &within, &many) ||
+    if (!PyArg_ParseTuple(arguments, "OOO(iLLO)OOdndndn", &arrays[ARCS], &arrays[COSTS],
+                          &arrays[ALIVE], &words.file, &words.begin, &words.size, &arrays[MORE],
+                          &arrays[HASHES], &arrays[HISTORY], &beam, &most, &cap, &n, &within,
+                          &many) ||
         !take(arrays, views, sizes, ALL))
         return NULL;
     Work work = {0};
@@ -485,8 +483,7 @@ PyObject *best_paths(PyObject *module, PyObject *arguments)
     Paths paths = {0};
     const Py_buffer *costs = &views[COSTS];
     Status status = DAMAGED;
-    if (costs->ndim == 2 && most > 0 && n > 0 && many > 0 && length(&views[KEYS]) > 0 &&
-        length(&views[BEFORE]) == length(&views[ARC])) {
+    if (costs->ndim == 2 && most > 0 && n > 0 && many > 0 && length(&views[ALIVE]) > 0) {
         double limit = INFINITY;
         Py_BEGIN_ALLOW_THREADS;
         status = begin(&work, &graph, views, (uint32_t)Py_MIN(costs->shape[1], TOKEN + 1));
@@ -497,7 +494,8 @@ PyObject *best_paths(PyObject *module, PyObject *arguments)
         if (status == FINE)
             status = backward(&trellis, costs, limit, (size_t)n, (size_t)many);
         if (status == FINE)
-            status = read_paths(&trellis, &paths, (size_t)n, views, &views[BEFORE]);
+            status = read_paths(&trellis, &paths, (size_t)n, &views[ALIVE],
+                                &views[HISTORY]);
         status = as_read(&graph, &words, status);
         Py_END_ALLOW_THREADS;
     }

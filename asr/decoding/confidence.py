@@ -9,10 +9,11 @@ speech by `scripts/calibrate.py` and ship with the model.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from asr.decoding.hypothesis import DecodedWord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +29,19 @@ FEATURES = 4
 """Of each word: its doubt and that of the segment, how many tokens it has, what the graph costs."""
 
 
-def features(reading: Reading, costs: Floats) -> NDArray[np.float64]:
+def features(reading: Reading) -> NDArray[np.float64]:
     """What is known of each word.
 
     The doubt of some tokens is the root of their mean negative log-probability.
 
     Args:
         reading: of a path.
-        costs: of the arcs along the path, in nats, one for each of its steps.
 
     Returns:
         [words, FEATURES].
     """
     spans = reading.spans
-    spent = np.bincount(reading.tokens[1:], costs, len(spans.tokens) + 1)[1:]
+    spent = np.bincount(reading.tokens[1:], reading.costs, len(spans.tokens) + 1)[1:]
     everything = _doubt(spans, 0, len(spans.tokens))
     return np.array(
         [
@@ -66,18 +66,17 @@ def probabilities(known: Floats, weights: Sequence[float]) -> NDArray[np.float64
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))))
 
 
-def rated(reading: Reading, costs: Floats, weights: Sequence[float]) -> Words:
+def rated(reading: Reading, weights: Sequence[float]) -> Words:
     """The words of a path, the confidence of each being the probability that it is right.
 
     Args:
         reading: of the path.
-        costs: of its arcs.
         weights: see `probabilities`. If there are none, confidences stay what they are.
     """
     if not weights or not reading.words:
         return reading.words
-    right = probabilities(features(reading, costs), weights).tolist()
+    right = probabilities(features(reading), weights).tolist()
     return tuple(
-        replace(word, confidence=confidence)
+        DecodedWord(word.text, word.start, word.end, confidence)
         for word, confidence in zip(reading.words, right, strict=True)
     )

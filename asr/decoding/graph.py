@@ -114,6 +114,11 @@ class Graph:
         costs: Floats = self._column("cost", arcs) * np.float32(STEP)
         return costs
 
+    def keys_and_costs(self, arcs: Ints) -> tuple[NDArray[np.int64], Floats]:
+        """Both of some arcs, which are read once."""
+        taken = self.arcs[arcs]
+        return taken["key"].astype(np.int64) & (GIVES - 1), taken["cost"] * np.float32(STEP)
+
     def gives(self, arcs: Ints) -> NDArray[np.bool_]:
         """Whether some arcs give a word."""
         given: NDArray[np.bool_] = self._column("key", arcs) & np.uint32(GIVES) > 0
@@ -147,12 +152,12 @@ class Graph:
         return break_off(self.root)
 
     def finals(self, states: Ints) -> Floats:
-        """What it costs to end in some states, `break_off` where no sentence ends."""
+        """What it costs to end in some states: 0 or more, `break_off` where no sentence ends."""
         most = np.float32(self.break_off)
         final = np.full(len(states), most)
         ends = (self._column("key", states) & END == END).nonzero()[0]
         steps = self._column("cost", states[ends])
-        final[ends] = np.where(steps < NEVER, np.minimum(steps * np.float32(STEP), most), most)
+        final[ends] = np.where(steps < NEVER, np.clip(steps * np.float32(STEP), 0, most), most)
         return final
 
     def arcs_of(self, states: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ from asr.decoding import passing
 from asr.decoding.fst import ranges
 from asr.decoding.hashes import BASE
 from asr.decoding.hypothesis import BLANK
-from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, recombine
+from asr.decoding.passing import NOWHERE, TOKEN, Beam, History, advance, labelled, recombine, table
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.errors import UsageError
 
@@ -80,8 +80,8 @@ class Way:
     def state(self, reached: GraphState) -> GraphState:
         """The state of the search as if this were its best hypothesis."""
         steps = np.arange(len(self.arcs), dtype=np.int32)
-        history = History().extended(0, steps - 1, self.arcs, self.frames)
-        return replace(reached, history=history, path=steps, labels=self.labels)
+        history = History().extended(0, table(steps - 1, self.arcs, self.frames))
+        return replace(reached, history=history, path=steps, given=labelled(self.labels))
 
     def hypothesis(self, search: GraphSearch, reached: GraphState) -> Hypothesis:
         """The same with times, for which the path has to be read."""
@@ -166,9 +166,8 @@ def best_paths(
     if not passing.COMPILED:
         trellis = Trellis.of(graph, alive, history, costs, options, cap)
         return trellis.score, list(trellis.paths(n, within))
-    known = history.before[: history.used], history.arc[: history.used]
-    score, *columns = passing.call(
-        "best_paths", graph, alive, costs, graph.places, graph.vocabulary.hashes, known,
+    score, *columns = passing.compiled(
+        "best_paths", graph, costs, alive, graph.places, graph.vocabulary.hashes, history.table,
         options.beam, options.max_active, cap, n, within, MOST,
     )  # fmt: skip
     types = np.int64, np.float64, np.int32, np.int32, np.uint32
@@ -341,7 +340,7 @@ class Trellis:
         ways, way = ways[best], way[best]
         gone = np.flatnonzero(way != NOWHERE)
         used = steps.used
-        steps = steps.extended(used, ways.step[gone], way[gone], number)
+        steps = steps.extended(used, table(ways.step[gone], way[gone], number))
         ways.step[gone] = np.arange(used, steps.used)
         return ways, steps
 
@@ -380,7 +379,7 @@ def _next(
         those that are left; what the best of them has cost in this frame; how they came about.
     """
     rows = np.arange(len(before.keys), dtype=np.int32)
-    begun = replace(before, after_blank=rows, after_phone=rows)
+    begun = Beam.of(before.keys, before.blank, before.phone, rows, rows)
     stay, new = advance(graph, begun, costs, beam)
     alive, _ = recombine(stay, new, History(), 0, 0, beam, most)
     held = (before.phone + costs[before.keys & TOKEN]).min()

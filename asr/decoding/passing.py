@@ -14,8 +14,9 @@ fraction of the time. Where it could not be compiled, numpy does the work.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,12 +33,15 @@ else:
     COMPILED = True
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from asr.decoding.graph import Graph
 
     Ints = NDArray[np.signedinteger[Any]]
     Floats = NDArray[np.float32]
+    Given = tuple[tuple[int, int], ...]
 
 COST_BITS = 18
 PLACE_BITS = 63 - STATE_BITS - TOKEN_BITS - COST_BITS
@@ -46,8 +50,16 @@ NOWHERE = -1
 """The step before the first one."""
 NO_STEPS = np.zeros(0, np.int32)
 NEVER = np.float32(np.inf)
-_TABLE = ("before", "arc", "frame")
-"""Columns of a history."""
+HYPOTHESIS = np.dtype(
+    [
+        ("key", np.uint32),
+        ("blank", np.float32),
+        ("phone", np.float32),
+        ("after_blank", np.int32),
+        ("after_phone", np.int32),
+    ]
+)
+"""What `_passing` knows as one, too."""
 MOST_WAYS = 1 << 20
 """A graph that leads to more candidates in a frame goes round in a circle."""
 
@@ -57,32 +69,46 @@ class History:
 
     Steps are only ever added. A history that has grown beyond what its owner knows of is copied
     before something else is added, so that old states stay valid.
+
+    Attributes:
+        table: [room, 3], of each step the step before, the arc and the frame.
+        used: how many steps there are.
     """
 
     def __init__(self, room: int = 0) -> None:
-        self.before = np.empty(room, np.int32)
-        self.arc = np.empty(room, np.int32)
-        self.frame = np.empty(room, np.int32)
+        self.table = np.empty((room, 3), np.int32)
         self.used = 0
 
-    def extended(self, count: int, before: Ints, arc: Ints, frame: Ints | int) -> History:
-        """A history with the first `count` steps of this one, and new ones behind them."""
+    @property
+    def before(self) -> NDArray[np.int32]:
+        """Of each step the one before it, [room]."""
+        return self.table[:, 0]
+
+    @property
+    def arc(self) -> NDArray[np.int32]:
+        """Of each step its arc, [room]."""
+        return self.table[:, 1]
+
+    @property
+    def frame(self) -> NDArray[np.int32]:
+        """Of each step its frame, [room]."""
+        return self.table[:, 2]
+
+    def extended(self, count: int, steps: NDArray[np.int32]) -> History:
+        """A history with the first `count` steps of this one, and new ones [n, 3] behind them."""
         history = self
-        total = count + len(before)
-        if self.used != count or total > len(self.before):
+        total = count + len(steps)
+        if self.used != count or total > len(self.table):
             history = History(total + total // 2)
-            for name in _TABLE:
-                getattr(history, name)[:count] = getattr(self, name)[:count]
-        history.before[count:total] = before
-        history.arc[count:total] = arc
-        history.frame[count:total] = frame
+            history.table[:count] = self.table[:count]
+        history.table[count:total] = steps
         history.used = total
         return history
 
     def without_room(self) -> History:
         """A copy that is never added to in place: several threads may go on from it at once."""
         history = History(self.used)
-        return history.extended(0, *(getattr(self, name)[: self.used] for name in _TABLE))
+        return history.extended(0, self.table[: self.used])
 
     def path(self, step: int, known: NDArray[np.int32] = NO_STEPS) -> tuple[int, list[int]]:
         """The steps that lead to `step`, itself the last.
@@ -111,28 +137,39 @@ class History:
             steps[later] = self.before[steps[later]]
         return steps
 
-    def shared(self, steps: Ints) -> int:
-        """The last step that all of some steps have come by; NOWHERE if there is none."""
+    def shared(self, alive: Beam) -> int:
+        """The last step that all hypotheses have come by; NOWHERE if there is none."""
         if COMPILED:
-            return _passing.shared(self.before, steps.astype(np.int32, copy=False))
-        steps = np.unique(steps)
+            return _passing.shared(self.table, alive.rows)
+        steps = np.unique(alive.steps)
         while steps[0] != steps[-1]:
             steps = np.unique(self._back(steps, int(steps[0])))
         return int(steps[0])
 
-    def compacted(self, count: int, steps: Ints) -> tuple[History, NDArray[np.int32]]:
-        """Only what leads to some steps; and the new number of each of the first `count` steps."""
+    def compacted(
+        self, count: int, alive: Beam, path: NDArray[np.int32]
+    ) -> tuple[History, Beam, NDArray[np.int32]]:
+        """Only what leads to hypotheses, and these and the path of one with its new numbers.
+
+        Args:
+            count: how many of the steps there are.
+            alive: the hypotheses.
+            path: the steps that lead to one of them.
+        """
         if COMPILED:
-            table = self.before[:count], self.arc[:count], self.frame[:count]
-            columns = _passing.compacted(*table, steps.astype(np.int32, copy=False))
-            before, arc, frame, number = (np.frombuffer(column, np.int32) for column in columns)
+            *found, hypotheses = _passing.compacted(self.table[:count], alive.rows, path)
+            table, path = (np.frombuffer(each, np.int32) for each in found)
+            rows = np.frombuffer(hypotheses, HYPOTHESIS)
         else:
-            kept = self._leading_to(count, steps)
+            kept = self._leading_to(count, alive.steps)
             number = np.full(count + 1, NOWHERE, np.int32)  # the last is that of NOWHERE
             number[:-1][kept] = np.arange(kept.sum())
-            before = number[self.before[:count][kept]]
-            arc, frame = self.arc[:count][kept], self.frame[:count][kept]
-        return History(2 * len(before)).extended(0, before, arc, frame), number
+            table, rows, path = self.table[:count][kept], alive.rows.copy(), number[path]
+            table[:, 0] = number[table[:, 0]]
+            for name in ("after_blank", "after_phone"):
+                rows[name] = number[rows[name]]
+        table = table.reshape(-1, 3)
+        return History(2 * len(table)).extended(0, table), Beam(rows), path
 
     def _leading_to(self, count: int, steps: Ints) -> NDArray[np.bool_]:
         kept = np.zeros(count, bool)
@@ -145,23 +182,56 @@ class History:
         return kept
 
 
+def table(before: Ints, arc: Ints, frame: Ints | int) -> NDArray[np.int32]:
+    """Steps as a history has them, [n, 3]."""
+    return np.stack(np.broadcast_arrays(before, arc, frame), 1).astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Beam:
     """The n hypotheses that are alive, in the order of their keys.
 
     Attributes:
-        keys: [n], state of the graph and last token.
-        blank: [n], cost if the frame was blank, above the best hypothesis.
-        phone: [n], cost if the last token still lasts.
-        after_blank: [n], the last step of the hypothesis, if the frame was blank.
-        after_phone: [n], the same if the last token still lasts.
+        rows: [n] of `HYPOTHESIS`.
     """
 
-    keys: Ints
-    blank: Floats
-    phone: Floats
-    after_blank: NDArray[np.int32]
-    after_phone: NDArray[np.int32]
+    rows: NDArray[np.void]
+
+    @classmethod
+    def of(
+        cls, keys: Ints, blank: Floats, phone: Floats, after_blank: Ints, after_phone: Ints
+    ) -> Beam:
+        """Takes over columns."""
+        rows = np.empty(len(keys), HYPOTHESIS)
+        columns = keys, blank, phone, after_blank, after_phone
+        for name, column in zip(HYPOTHESIS.names or (), columns, strict=True):
+            rows[name] = column
+        return cls(rows)
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """State of the graph and last token of each, [n]."""
+        return self.rows["key"].astype(np.int64)
+
+    @property
+    def blank(self) -> Floats:
+        """What each costs if the frame was blank, above the best hypothesis, [n]."""
+        return self.rows["blank"]
+
+    @property
+    def phone(self) -> Floats:
+        """What each costs if its last token still lasts, [n]."""
+        return self.rows["phone"]
+
+    @property
+    def after_blank(self) -> NDArray[np.int32]:
+        """The last step of each, if the frame was blank, [n]."""
+        return self.rows["after_blank"]
+
+    @property
+    def after_phone(self) -> NDArray[np.int32]:
+        """The same if the last token still lasts."""
+        return self.rows["after_phone"]
 
     @property
     def states(self) -> Ints:
@@ -183,12 +253,6 @@ class Beam:
         """The last steps of all, both ways."""
         alive = (self.after_blank[self.blank < NEVER], self.after_phone[self.phone < NEVER])
         return np.concatenate(alive)
-
-    def renumbered(self, number: NDArray[np.int32]) -> Beam:
-        """The same with its steps under other numbers."""
-        return Beam(
-            self.keys, self.blank, self.phone, number[self.after_blank], number[self.after_phone]
-        )
 
 
 @dataclass(frozen=True)
@@ -225,17 +289,17 @@ def start(graph: Graph, beam: float, after: int | None = None) -> tuple[Beam, Hi
         costs = [float(graph.finals(states)[1]), 0.0]
     key = states << TOKEN_BITS | BLANK
     no_cost, no_step = np.zeros(0, np.float32), np.zeros(0, np.int32)
-    nobody = Beam(key[:0], no_cost, no_cost, no_step, no_step)
+    nobody = Beam.of(key[:0], no_cost, no_cost, no_step, no_step)
     nowhere = np.full(len(states), NOWHERE)
     first = follow(graph, key, np.array(costs, np.float32), nowhere, nowhere, beam)
     ways, history = recombine(nobody, first, History(), 0, 0, beam, len(first.keys))
-    return Beam(ways.keys, ways.phone, ways.blank, ways.after_phone, ways.after_blank), history
+    return Beam.of(ways.keys, ways.phone, ways.blank, ways.after_phone, ways.after_blank), history
 
 
 def walk(
     graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
-    frame: int, beam: float, most: int,
-) -> tuple[Beam, History]:  # fmt: skip
+    frame: int, beam: float, most: int, known: NDArray[np.int32] = NO_STEPS, cap: float = math.inf,
+) -> tuple[Beam, History, BestPath | None]:  # fmt: skip
     """Hypotheses go on by T frames.
 
     Args:
@@ -243,105 +307,91 @@ def walk(
         alive: the hypotheses.
         history: the first `steps` of its steps are those so far.
         steps: how many there are; of the history that is given back, all count.
-        costs: [T, V] of each token in each frame.
+        costs: [T, V] of each token in each frame; T may be 0.
         frame: number of the first frame.
         beam: what costs so much more than the best is given up.
         most: how many hypotheses a frame may leave; a few more, if they cost the same.
+        known: steps that lead to some other one.
+        cap: ending in a state costs what it costs there, and no more than this.
+
+    Returns:
+        the hypotheses, their steps, and the path of the one that is best if nothing follows; None
+        if none can end.
 
     Raises:
         GraphError: the graph is damaged, or the costs are no numbers.
     """
     if COMPILED:
-        return _walk_compiled(graph, alive, history, steps, costs, frame, beam, most)
+        rows, taken, path = compiled(
+            "pass_tokens", graph, costs, alive, graph.places, history.table, known, steps, frame,
+            beam, most, cap,
+        )  # fmt: skip
+        alive = Beam(np.frombuffer(rows, HYPOTHESIS))
+        history = history.extended(steps, np.frombuffer(taken, np.int32).reshape(-1, 3))
+        return alive, history, path and BestPath(path[0], np.frombuffer(path[1], np.int32), path[2])
     for number, each in enumerate(costs, frame):
         stay, new = advance(graph, alive, each, beam)
         alive, history = recombine(stay, new, history, steps, number, beam, most)
         steps = history.used
-    return alive, history
+    return alive, history, _best(graph, alive, history, known, cap)
 
 
-def _walk_compiled(
-    graph: Graph, alive: Beam, history: History, steps: int, costs: Floats,
-    frame: int, beam: float, most: int,
-) -> tuple[Beam, History]:  # fmt: skip
-    columns = call("pass_tokens", graph, alive, costs, steps, frame, beam, most)
-    *beams, before, arc, when = map(np.frombuffer, columns, _COLUMNS)
-    return Beam(*beams), history.extended(steps, before, arc, when)
+class BestPath(NamedTuple):
+    """The steps of a hypothesis, beside those that lead to another one.
 
-
-_COLUMNS = (np.int64, np.float32, np.float32, *5 * [np.int32])
-"""Types of the arrays in what `_passing.pass_tokens` gives back: hypotheses, steps."""
-
-
-def best_path(
-    graph: Graph, alive: Beam, history: History, known: NDArray[np.int32], cap: float
-) -> tuple[int, NDArray[np.int32], NDArray[np.uint32]] | None:
-    """The steps of the hypothesis that is best if nothing follows.
-
-    Args:
-        graph: what they walked through.
-        alive: the hypotheses.
-        history: their steps.
-        known: steps that lead to another one.
-        cap: ending in a state costs what it costs there, and no more than this.
-
-    Returns:
-        how many steps it shares with `known`, those behind them, and the labels of these; None if
-        no hypothesis can end.
-
-    Raises:
-        GraphError: the graph is damaged.
+    Attributes:
+        shared: how many it has in common with that.
+        steps: those behind them.
+        given: what these give.
     """
-    if COMPILED:
-        found = compiled(
-            "best_path", graph, graph.places, _columns(alive), (history.before, history.arc),
-            known, cap,
-        )  # fmt: skip
-        if found is None:
-            return None
-        shared, new, labels = found
-        return shared, np.frombuffer(new, np.int32), np.frombuffer(labels, np.uint32)
+
+    shared: int
+    steps: NDArray[np.int32]
+    given: Sequence[tuple[int, int]]
+
+
+def _best(
+    graph: Graph, alive: Beam, history: History, known: NDArray[np.int32], cap: float
+) -> BestPath | None:
+    """The path of the hypothesis that is best if nothing follows; see `walk`."""
     cost = alive.cost + np.minimum(graph.finals(alive.states), np.float32(cap))
     best = int(np.argmin(cost))
     if not cost[best] < NEVER:
         return None
     shared, path = history.path(int(alive.last[best]), known)
     steps = np.array(path, np.int32)
-    return shared, steps, graph.words(history.arc[steps])
+    return BestPath(shared, steps, labelled(graph.words(history.arc[steps]), shared))
 
 
-def call(name: str, graph: Graph, alive: Beam, costs: Floats, *rest: Any) -> tuple[Any, ...]:
+def labelled(labels: NDArray[np.uint32], begin: int = 0) -> Given:
+    """The places in a path of steps that give something, counted from `begin` on, with its label.
+
+    Args:
+        labels: [n], what each step gives; 0 for nothing.
+        begin: place of the first.
+    """
+    places = labels.nonzero()[0]
+    return tuple(zip((begin + places).tolist(), labels[places].tolist(), strict=True))
+
+
+def compiled(name: str, graph: Graph, costs: Floats, alive: Beam, *rest: Any) -> Any:
     """Has something compiled go through frames.
+
+    Of arcs in the cache those that were read last are kept, some 5 MB. Threads that walk through
+    the graph at the same time have theirs each.
 
     Args:
         name: of the function in `_passing`.
         graph: what hypotheses walk through.
-        alive: the hypotheses.
         costs: [T, V] of each token in each frame.
+        alive: the hypotheses.
         rest: what else it takes.
 
     Raises:
         GraphError: the graph is damaged, or the costs are no numbers.
     """
-    costs = np.ascontiguousarray(costs, np.float32)
-    columns: tuple[Any, ...] = compiled(name, graph, costs, _columns(alive), *rest)
-    return columns
-
-
-def _columns(alive: Beam) -> tuple[Ints, Floats, Floats, Ints, Ints]:
-    return alive.keys, alive.blank, alive.phone, alive.after_blank, alive.after_phone
-
-
-def compiled(name: str, graph: Graph, *arguments: Any) -> Any:
-    """What a function of `_passing` answers about a graph.
-
-    Of arcs in the cache those that were read last are kept, some 3 MB. Threads that walk through
-    the graph at the same time have theirs each.
-
-    Raises:
-        GraphError: the function complains.
-    """
     function, arcs = getattr(_passing, name), graph.arcs
+    arguments = (np.ascontiguousarray(costs, np.float32), alive.rows, *rest)
     try:
         if not isinstance(arcs, Stored):
             return function(arcs, *arguments)
@@ -371,7 +421,7 @@ def advance(graph: Graph, alive: Beam, costs: Floats, beam: float) -> tuple[Beam
     """
     held = alive.keys & TOKEN
     cost, last = alive.cost, alive.last
-    stay = Beam(
+    stay = Beam.of(
         alive.keys,
         cost + costs[BLANK],
         alive.phone + costs[held],
@@ -470,7 +520,8 @@ def recombine(
     after_phone = np.empty(len(kept), np.int32)
     after_phone[won] = place
     after_phone[~won] = stay.after_phone[winners[~won]]
-    alive = Beam(keys[kept], blank[kept] - best, phone[kept] - best, after_blank[kept], after_phone)
+    above = blank[kept] - best, phone[kept] - best
+    alive = Beam.of(keys[kept], *above, after_blank[kept], after_phone)
     return alive, history
 
 
@@ -500,4 +551,4 @@ def _recorded(
     before = new.before[kept]
     later = kept >= new.sizes[0]
     before[later] = place[before[later]]
-    return history.extended(steps, before, new.arc[kept], frame), place[winners]
+    return history.extended(steps, table(before, new.arc[kept], frame)), place[winners]

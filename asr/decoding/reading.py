@@ -30,18 +30,20 @@ class Reading:
 
     Attributes:
         tokens: [n + 1], how many tokens its steps have said, before the first and after each.
+        costs: [n], of its arcs in the graph.
         spans: the tokens.
         words: the words.
         ends: for each word the place after its last token.
     """
 
     tokens: NDArray[np.int64]
+    costs: Floats
     spans: Spans
     words: Words = ()
     ends: list[int] = field(default_factory=list)
 
 
-NOTHING = Reading(np.zeros(1, np.int64), Spans((), [], [], []))
+NOTHING = Reading(np.zeros(1, np.int64), np.zeros(0, np.float32), Spans((), [], [], []))
 """How a path without steps reads."""
 
 
@@ -49,7 +51,7 @@ def read(
     graph: Graph,
     history: History,
     path: NDArray[np.int32],
-    labels: NDArray[np.uint32],
+    given: Sequence[int],
     log_probs: Floats,
     scores: Floats,
 ) -> Reading:
@@ -59,27 +61,27 @@ def read(
         graph: what the path leads through.
         history: where its steps are.
         path: [n], its steps.
-        labels: [n], what each gives; 0 for nothing.
+        given: the labels of the words that they give.
         log_probs: [T, V], natural logarithms.
         scores: [T, V], what the path shall have the most of.
 
     Raises:
         GraphError: the words cannot be said with the tokens.
     """
-    said = graph.keys(history.arc[path]) & TOKEN
+    keys, costs = graph.keys_and_costs(history.arc[path])
+    said = keys & TOKEN
     tokens = np.append(0, np.cumsum(said > 0))
     starts = history.frame[path][said > 0].tolist()
     spans = Spans.between(starts, said[said > 0].tolist(), log_probs, scores)
     if not spans.tokens:
-        return Reading(tokens, spans)
-    given = labels[graph.vocabulary.has(labels)].tolist()
+        return Reading(tokens, costs, spans)
     entries = [graph.vocabulary[label] for label in given]
     ends = word_ends([ways for _, ways in entries], spans.tokens)
     words = (
         spans.word(text, begin, end)
         for (text, _), begin, end in zip(entries, [0, *ends], ends, strict=False)
     )
-    return Reading(tokens, spans, tuple(words), ends)
+    return Reading(tokens, costs, spans, tuple(words), ends)
 
 
 def word_ends(words: Sequence[Ways], tokens: tuple[int, ...]) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from asr.decoding.confidence import FEATURES, rated
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import NO_STEPS, Beam, History, best_path, start, walk
+from asr.decoding.passing import NO_STEPS, Beam, History, start, walk
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from asr.decoding.graph import Graph
     from asr.decoding.hypothesis import Texts, Words
+    from asr.decoding.passing import Given
 
     Floats = NDArray[np.float32]
 
 NO_FRAMES = np.zeros((0, len(TOKENS)), np.float32)
-NO_LABELS = np.zeros(0, np.uint32)
 ROOM = 1000
 """Steps of a history, beside those that count, before it is cleaned."""
+MOST_CHUNKS = 8
+"""So many arrays of log-probabilities a state has; then they become one."""
 LARGEST = 1e9
 """Of all numbers among the options."""
 GRAMMAR_BEAM = 20.0
@@ -115,7 +117,8 @@ class GraphState:
         history: their steps.
         steps: how many steps of the history there were.
         path: [n], the steps of the best hypothesis.
-        labels: [n], what each of them gives: a word, above those a tag, or 0.
+        given: the places in the path of steps that give something, with its label: that of a
+            word, or above those that of a tag.
         texts: the words among these.
         room: how many steps there may be until those that lead nowhere are taken out.
         after: the state of the graph that the words before the first frame led to, if any.
@@ -128,7 +131,7 @@ class GraphState:
     history: History = field(repr=False)
     steps: int
     path: NDArray[np.int32] = field(repr=False)
-    labels: NDArray[np.uint32] = field(repr=False)
+    given: Given = ()
     texts: Texts = ()
     room: int = ROOM
     after: int | None = None
@@ -150,7 +153,8 @@ class GraphState:
             return NOTHING
         log_probs, graph = self.log_probs, self.search.graph
         scores = -self.search.costs(log_probs)
-        return read(graph, self.history, self.path, self.labels, log_probs, scores)
+        said = [label for _, label in self.search.said(self.given)]
+        return read(graph, self.history, self.path, said, log_probs, scores)
 
 
 @dataclass(frozen=True)
@@ -180,30 +184,24 @@ class GraphSearch:
                 f"got {list(log_probs.shape)}"
             )
         state = state or self.start()
-        alive, history = walk(
-            self.graph,
-            state.alive,
-            state.history,
-            state.steps,
-            self.costs(log_probs),
-            state.frames,
-            self.options.beam,
-            self.options.max_active,
+        alive, history, path, given = self._walked(log_probs, state, BREAK_OFF)
+        texts = state.texts
+        if given != state.given:
+            texts = tuple([self.graph.vocabulary[label][0] for _, label in self.said(given)])
+        reached = GraphState(
+            self,
+            _joined(*state.chunks, log_probs),
+            alive,
+            history,
+            history.used,
+            path,
+            given,
+            texts,
+            state.room,
+            state.after,
+            state.frames + len(log_probs),
         )
-        path, labels = self._path(alive, history, BREAK_OFF, state)
-        texts = state.texts if labels is state.labels else self.graph.vocabulary.texts(labels)
-        state = replace(
-            state,
-            chunks=_joined(*state.chunks, log_probs),
-            alive=alive,
-            history=history,
-            steps=history.used,
-            path=path,
-            labels=labels,
-            texts=texts,
-            frames=state.frames + len(log_probs),
-        )
-        return texts, _compacted(state) if state.steps > state.room else state
+        return texts, _compacted(reached) if reached.steps > reached.room else reached
 
     def start(self, after: int | None = None) -> GraphState:
         """Where a search stands before the first frame.
@@ -223,7 +221,7 @@ class GraphSearch:
                 f"no words lead to state {after} of this graph: "
                 "go on with the graph that was begun with"
             )
-        return GraphState(self, (), alive, history, history.used, NO_STEPS, NO_LABELS, after=after)
+        return GraphState(self, (), alive, history, history.used, NO_STEPS, after=after)
 
     @cached_property
     def _begun(self) -> tuple[Beam, History]:
@@ -244,8 +242,8 @@ class GraphSearch:
         reading = state.reading
         if not 0 < count <= len(reading.ends):
             return None
-        said = np.cumsum(self.graph.vocabulary.has(state.labels)).searchsorted(count) + 1
-        step = max(int(reading.tokens.searchsorted(reading.ends[count - 1])), int(said))
+        said, _ = self.said(state.given)[count - 1]
+        step = max(int(reading.tokens.searchsorted(reading.ends[count - 1])), said + 1)
         arcs = state.history.arc[state.path[step - 1 : step]]
         place = int(self.graph.keys(arcs)[0]) >> TOKEN_BITS
         return place if self._ends(place) else None
@@ -256,8 +254,7 @@ class GraphSearch:
 
     def words(self, state: GraphState) -> Words:
         """The best words with calibrated confidences, if there are weights for these."""
-        costs = self.graph.costs(state.history.arc[state.path])
-        return rated(state.reading, costs, self.options.word_confidence)
+        return rated(state.reading, self.options.word_confidence)
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows."""
@@ -268,56 +265,63 @@ class GraphSearch:
 
         Dictation may be broken off anywhere, so that this is what was best so far.
         """
-        path, labels = self._path(state.alive, state.history, self.graph.break_off, state)
-        return state if path is state.path else replace(state, path=path, labels=labels)
+        _, _, path, given = self._walked(NO_FRAMES, state, self.graph.break_off)
+        return state if path is state.path else replace(state, path=path, given=given)
 
     def labels(self, state: GraphState) -> tuple[int, ...]:
         """The labels of the best hypothesis: those of words, and above them those of tags."""
-        return tuple(state.labels[state.labels > 0].tolist())
+        return tuple(label for _, label in state.given)
 
     def stable(self, state: GraphState) -> int:
         """How many of the best words all hypotheses share, so that they cannot change."""
-        shared = state.path.searchsorted(state.history.shared(state.alive.steps), "right")
-        return int(self.graph.vocabulary.has(state.labels[:shared]).sum())
+        shared = int(state.path.searchsorted(state.history.shared(state.alive), "right"))
+        return sum(place < shared for place, _ in self.said(state.given))
+
+    def said(self, given: Given) -> Given:
+        """The words among what a path gives: the labels of tags are above theirs."""
+        known = len(self.graph.vocabulary)
+        return tuple([each for each in given if each[1] <= known])
 
     def costs(self, log_probs: Floats) -> Floats:
         """What each token costs in each frame, [T, V]."""
         return self.options.acoustic_scale * (self.options.offsets - log_probs)
 
-    def _path(
-        self, alive: Beam, history: History, cap: float, known: GraphState
-    ) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
-        """The steps of the best hypothesis if ending costs no more than `cap`, and their labels.
+    def _walked(
+        self, log_probs: Floats, state: GraphState, cap: float
+    ) -> tuple[Beam, History, NDArray[np.int32], Given]:
+        """Hypotheses and steps after T more frames, the path of the best, and what that gives.
 
-        None if none can end; those of `known`, an earlier state, if they are still the same.
+        Ending costs no more than `cap`. A path without steps if none can end; that of `state` if it
+        is still the same.
         """
-        found = best_path(self.graph, alive, history, known.path, cap)
-        if found is None:
-            return NO_STEPS, NO_LABELS
-        shared, steps, labels = found
-        if not len(steps) and shared == len(known.path):
-            return known.path, known.labels
-        return (
-            np.concatenate((known.path[:shared], steps)),
-            np.concatenate((known.labels[:shared], labels)),
+        alive, history, path = walk(
+            self.graph,
+            state.alive,
+            state.history,
+            state.steps,
+            self.costs(log_probs),
+            state.frames,
+            self.options.beam,
+            self.options.max_active,
+            state.path,
+            cap,
         )
+        if path is None:
+            return alive, history, NO_STEPS, ()
+        if path.shared == len(state.path) and not len(path.steps):
+            return alive, history, state.path, state.given
+        kept = [each for each in state.given if each[0] < path.shared]
+        steps = np.concatenate((state.path[: path.shared], path.steps))
+        return alive, history, steps, (*kept, *path.given)
 
 
 def _compacted(state: GraphState) -> GraphState:
     """Takes steps that lead nowhere out of the history."""
-    history, number = state.history.compacted(state.steps, state.alive.steps)
-    return replace(
-        state,
-        alive=state.alive.renumbered(number),
-        history=history,
-        steps=history.used,
-        room=ROOM + history.used,
-        path=number[state.path],
-    )
+    history, alive, path = state.history.compacted(state.steps, state.alive, state.path)
+    room = ROOM + history.used
+    return replace(state, alive=alive, history=history, steps=history.used, room=room, path=path)
 
 
 def _joined(*chunks: Floats) -> tuple[Floats, ...]:
-    """The same frames in few arrays, each of them longer than the next one."""
-    while len(chunks) > 1 and len(chunks[-2]) <= len(chunks[-1]):
-        chunks = (*chunks[:-2], np.concatenate(chunks[-2:]))
-    return chunks
+    """The same frames in few arrays."""
+    return chunks if len(chunks) <= MOST_CHUNKS else (np.concatenate(chunks),)

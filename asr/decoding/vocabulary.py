@@ -75,10 +75,6 @@ class Vocabulary:
         """Which of some labels are words; 0 stands for nothing, and those above for tags."""
         return (labels > 0) & (labels <= len(self))
 
-    def texts(self, labels: NDArray[np.uint32]) -> tuple[str, ...]:
-        """The words among some labels."""
-        return tuple(self[label][0] for label in labels[self.has(labels)].tolist())
-
     @property
     def lines(self) -> list[str]:
         """All of them."""

@@ -1,5 +1,6 @@
 #include "_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -35,6 +36,9 @@ void prepare_kernels(void)
 #if defined(X86) || defined(ARM)
 
 #define INLINE static inline __attribute__((always_inline))
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors are passed to nothing but what is inlined */
+#endif
 
 /* y [rows, blocks OUTPUTS], the products of the weights of a group and x [rows, inputs]. */
 typedef void Product(const Weights *w, size_t group, const uint8_t *x, size_t rows, int32_t *y);
@@ -102,8 +106,28 @@ INLINE float hyperbolic_tangent(float x)
     return x < 0 ? -y : y;
 }
 
-enum { TOGETHER = 4 };
-typedef float Together __attribute__((vector_size(TOGETHER * sizeof(float)))); /* of frames */
+enum { TOGETHER = 8 }; /* frames */
+typedef float Together __attribute__((vector_size(TOGETHER * sizeof(float))));
+typedef int32_t Integers __attribute__((vector_size(TOGETHER * sizeof(int32_t))));
+
+/* Normal numbers above 0 become their natural logarithms, within 2e-7 or a rounding: 2^n m, m about
+ * 1, becomes n ln 2 + 2 artanh((m - 1) / (m + 1)), of which this is the series. */
+INLINE void logarithm(Together *x)
+{
+    const int32_t root = 0x3f3504f3; /* the bits of the root of 1/2 */
+    Integers bits;
+    memcpy(&bits, x, sizeof bits);
+    Integers power = (bits - root) >> 23;
+    bits -= power * (1 << 23);
+    Together m;
+    memcpy(&m, &bits, sizeof m);
+    Together s = (m - 1) / (m + 1), square = s * s;
+    Together y = square * (2.0f / 9) + 2.0f / 7;
+    y = square * y + 2.0f / 5;
+    y = square * y + 2.0f / 3;
+    y = square * y + 2.0f;
+    *x = __builtin_convertvector(power, Together) * 0.693147181f + s * y;
+}
 
 /* The fast Fourier transform (Cooley and Tukey 1965) of numbers in the order of `places`. */
 INLINE void transform(Together real[POINTS], Together imaginary[POINTS])
@@ -128,7 +152,8 @@ INLINE void weigh(const float *const frames[TOGETHER], const float *window, Toge
 {
     Together samples[WINDOW], mean = {0};
     for (size_t t = 0; t < WINDOW; t++) {
-        samples[t] = (Together){frames[0][t], frames[1][t], frames[2][t], frames[3][t]};
+        for (size_t i = 0; i < TOGETHER; i++)
+            samples[t][i] = frames[i][t];
         mean += samples[t];
     }
     mean /= WINDOW;
@@ -141,36 +166,93 @@ INLINE void weigh(const float *const frames[TOGETHER], const float *window, Toge
     }
 }
 
-INLINE void power(const float *samples, const float *window, size_t streams, size_t length,
-                  size_t frames, size_t bins, float *out)
+/* Adds the power of a bin to the energies [count] of the filters that it has a part in: they lie
+ * side by side, from `first` on or higher; those of the next bin lie from what this returns on. */
+INLINE size_t filter(const Filters *filters, size_t bin, size_t first, const Together *power,
+                     Together *energies)
 {
-    Together real[POINTS], imaginary[POINTS];
+    const float *row = filters->mels + bin * filters->count;
+    size_t mel = first;
+    while (mel < filters->count && row[mel] == 0)
+        mel++;
+    first = mel < filters->count ? mel : first;
+    for (; mel < filters->count && row[mel] != 0; mel++)
+        energies[mel] += row[mel] * *power;
+    return first;
+}
+
+INLINE void log_mel(const Filters *filters, const float *samples, size_t streams, size_t length,
+                    size_t frames, float *out)
+{
+    const float floor = FLT_EPSILON;
+    Together real[POINTS], imaginary[POINTS], energies[MOST_MELS];
     size_t all = streams * frames;
-    for (size_t first = 0; first < all; first += TOGETHER, out += TOGETHER * bins) {
+    for (size_t first = 0; first < all; first += TOGETHER) {
         const float *from[TOGETHER];
-        size_t some = all - first < TOGETHER ? all - first : TOGETHER;
+        float *to[TOGETHER];
         for (size_t i = 0; i < TOGETHER; i++) {
-            size_t frame = first + (i < some ? i : 0);
-            from[i] = samples + frame / frames * length + frame % frames * HOP;
+            size_t place = first + i < all ? first + i : all - 1;
+            size_t stream = place / frames, frame = place % frames;
+            from[i] = samples + stream * length + frame * HOP;
+            to[i] = out + (frame * streams + stream) * filters->count;
         }
-        weigh(from, window, real, imaginary);
+        weigh(from, filters->window, real, imaginary);
         transform(real, imaginary);
-        for (size_t k = 1; k <= bins; k++) { /* transforms of real numbers, the even and the odd */
+        memset(energies, 0, sizeof energies);
+        for (size_t k = 1, mel = 0; k <= filters->bins; k++) {
+            /* transforms of real numbers, the even and the odd */
             Together even_re = real[k] + real[POINTS - k];
             Together even_im = imaginary[k] - imaginary[POINTS - k];
             Together odd_re = imaginary[k] + imaginary[POINTS - k];
             Together odd_im = real[POINTS - k] - real[k];
             Together re = even_re + cosines[k] * odd_re - sines[k] * odd_im;
             Together im = even_im + cosines[k] * odd_im + sines[k] * odd_re;
-            Together squares = 0.25f * (re * re + im * im);
-            for (size_t i = 0; i < some; i++)
-                out[i * bins + k - 1] = squares[i];
+            Together power = 0.25f * (re * re + im * im);
+            mel = filter(filters, k - 1, mel, &power, energies);
+        }
+        for (size_t mel = 0; mel < filters->count; mel++) {
+            Together energy = energies[mel];
+            for (size_t i = 0; i < TOGETHER; i++)
+                energy[i] = energy[i] > floor ? energy[i] : floor;
+            logarithm(&energy);
+            energy = (energy - filters->mean[mel]) / filters->deviation[mel];
+            for (size_t i = 0; i < TOGETHER; i++)
+                to[i][mel] = energy[i];
         }
     }
 }
 
-INLINE void linear(const Weights *w, const float *x, size_t rows, const Room *room, float *y,
-                   Product product, int zero)
+enum { SUMS = 16 }; /* that do not wait for each other */
+
+/* The sum of x, or of its squares. */
+INLINE float sum(const float *x, size_t n, int squares)
+{
+    float sums[SUMS] = {0}, total = 0;
+    size_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (size_t j = 0; j < SUMS; j++)
+            sums[j] += squares ? x[i + j] * x[i + j] : x[i + j];
+    for (; i < n; i++)
+        total += squares ? x[i] * x[i] : x[i];
+    for (size_t j = 0; j < SUMS; j++)
+        total += sums[j];
+    return total;
+}
+
+/* Layer norm (Ba, Kiros and Hinton 2016). */
+INLINE void norm_layer(const float *x, size_t n, const float *scale, const float *bias, float *out)
+{
+    const float epsilon = 1e-5f; /* PyTorch's default */
+    float mean = sum(x, n, 0) / (float)n;
+    for (size_t i = 0; i < n; i++)
+        out[i] = x[i] - mean;
+    float factor = 1 / sqrtf(sum(out, n, 1) / (float)n + epsilon);
+    for (size_t i = 0; i < n; i++)
+        out[i] = out[i] * factor * scale[i] + bias[i];
+}
+
+INLINE void linear(const Weights *w, const Norm *norm, const float *x, size_t rows,
+                   const Room *room, float *y, Product product, int zero)
 {
     const float silent = 1e-10f;
     for (; rows > 0; x += ROWS * w->groups * w->inputs, y += ROWS * w->groups * w->outputs) {
@@ -179,6 +261,12 @@ INLINE void linear(const Weights *w, const float *x, size_t rows, const Room *ro
         for (size_t group = 0; group < w->groups; group++) {
             for (size_t row = 0; row < some; row++) {
                 const float *from = x + (row * w->groups + group) * w->inputs;
+                if (norm != NULL) {
+                    size_t place = group * w->inputs;
+                    norm_layer(from, w->inputs, norm->scale + place, norm->bias + place,
+                               room->normed);
+                    from = room->normed;
+                }
                 room->sizes[row] = largest(from, w->inputs) + silent;
                 quantise(from, w->inputs, 1 / room->sizes[row], zero, room->x + row * w->inputs);
             }
@@ -240,15 +328,15 @@ INLINE void gru(const Weights *w, const float *a, const float *state, size_t fra
         for (; rows > 0; rows--, x += w->inputs, y += outputs)                                 \
             rows_##name(w, group, x, 1, y);                                                    \
     }                                                                                          \
-    target static void power_##name(const float *samples, const float *window, size_t streams, \
-                                    size_t length, size_t frames, size_t bins, float *out)     \
+    target static void log_mel_##name(const Filters *filters, const float *samples,            \
+                                      size_t streams, size_t length, size_t frames, float *out) \
     {                                                                                          \
-        power(samples, window, streams, length, frames, bins, out);                            \
+        log_mel(filters, samples, streams, length, frames, out);                               \
     }                                                                                          \
-    target static void linear_##name(const Weights *w, const float *x, size_t rows,            \
-                                     const Room *room, float *y)                               \
+    target static void linear_##name(const Weights *w, const Norm *norm, const float *x,       \
+                                     size_t rows, const Room *room, float *y)                  \
     {                                                                                          \
-        linear(w, x, rows, room, y, product_##name, zero);                                     \
+        linear(w, norm, x, rows, room, y, product_##name, zero);                               \
     }                                                                                          \
     target static void gru_##name(const Weights *w, const float *a, const float *state,        \
                                   size_t frames, size_t streams, const Room *room, float *states) \
@@ -456,14 +544,14 @@ static int has_dot(void)
 
 const Kernel KERNELS[] = {
 #ifdef X86
-    {"vnni", has_vnni, power_vnni, linear_vnni, gru_vnni},
-    {"avx2", has_avx2, power_avx2, linear_avx2, gru_avx2},
+    {"vnni", has_vnni, log_mel_vnni, linear_vnni, gru_vnni},
+    {"avx2", has_avx2, log_mel_avx2, linear_avx2, gru_avx2},
 #endif
 #ifdef ARM
 #ifdef DOT
-    {"dot", has_dot, power_dot, linear_dot, gru_dot},
+    {"dot", has_dot, log_mel_dot, linear_dot, gru_dot},
 #endif
-    {"neon", always, power_neon, linear_neon, gru_neon},
+    {"neon", always, log_mel_neon, linear_neon, gru_neon},
 #endif
     {0},
 };

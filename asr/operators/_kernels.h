@@ -12,10 +12,9 @@
 #include <stdint.h>
 
 enum { OUTPUTS = 16, INPUTS = 4, LEVELS = 127 };
-/* Of the frames that spectra are of; `asr.nn.frontend` has them. */
-enum { HOP = 160, WINDOW = 400, HALF = 199, FFT = 512 };
-/* Samples are whole hops but for MISSING; BEFORE so many of these ends a frame. */
-enum { MISSING = 40, BEFORE = 2 };
+/* Of the frontend; `asr.nn.frontend` has them. */
+enum { HOP = 160, WINDOW = 400, HALF = 199, FFT = 512, TAIL = 280 };
+enum { MOST_MELS = 128 };
 enum { ROWS = 16 }; /* that `linear` multiplies at once, so that their products stay in the cache */
 
 /* A matrix for each group of units, and what belongs to its products. */
@@ -28,26 +27,41 @@ typedef struct {
     size_t inputs, outputs;   /* of each group */
 } Weights;
 
+/* Of layer norm, [groups, inputs] each; NULL where there is none. */
+typedef struct {
+    const float *scale, *bias;
+} Norm;
+
 /* Where there is room for some rows of one group. */
 typedef struct {
+    float *normed; /* [inputs] */
     uint8_t *x;    /* [rows, inputs], activations */
     int32_t *y;    /* [rows, blocks OUTPUTS], products */
     float *sizes;  /* [rows] */
     float *gates;  /* [2 inputs] */
 } Room;
 
+/* What makes features of samples. */
+typedef struct {
+    const float *window;           /* [HALF], the first half of what a frame is weighed with */
+    const float *mels;             /* [bins, count], filters in the order of their frequencies */
+    const float *mean, *deviation; /* [count], of the features */
+    size_t bins, count;            /* bins < FFT / 2, count <= MOST_MELS */
+} Filters;
+
 typedef struct {
     const char *name;
     int (*there)(void); /* whether this processor can */
 
-    /* The power of `bins` < FFT / 2 frequencies above 0 Hz [streams, frames, bins] in
-     * samples [streams, length], of which each frame is WINDOW, HOP after the one before; `window`
-     * [HALF] is the first half of what they are weighed with. */
-    void (*power)(const float *samples, const float *window, size_t streams, size_t length,
-                  size_t frames, size_t bins, float *out);
+    /* Standardised log-mel features [frames, streams, count] of samples [streams, length], of which
+     * each frame is WINDOW, HOP after the one before. */
+    void (*log_mel)(const Filters *filters, const float *samples, size_t streams, size_t length,
+                    size_t frames, float *out);
 
-    /* y [rows, groups, outputs] = `W x + b` of x [rows, groups, inputs]; room for ROWS. */
-    void (*linear)(const Weights *w, const float *x, size_t rows, const Room *room, float *y);
+    /* y [rows, groups, outputs] = `W x + b` of x [rows, groups, inputs], whose groups are normed
+     * before; room for ROWS. */
+    void (*linear)(const Weights *w, const Norm *norm, const float *x, size_t rows,
+                   const Room *room, float *y);
 
     /* The states [frames, streams, groups, H] of a GRU after `state` [streams, groups, H], from
      * a [frames, streams, groups, 3 H], the products of its inputs in the order r, z, n;
@@ -56,7 +70,7 @@ typedef struct {
                 size_t streams, const Room *room, float *states);
 } Kernel;
 
-/* To be called before any `power`. */
+/* To be called before any `log_mel`. */
 void prepare_kernels(void);
 
 extern const Kernel KERNELS[]; /* the best first; behind the last, one without a name */

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from asr.acoustic import AcousticModel
 from asr.bundle import Bundle
-from asr.decoding import nbest
+from asr.decoding import nbest, passing
 from asr.decoding.graph import Graph
 from asr.decoding.hypothesis import BLANK, TOKEN_BITS
 from asr.decoding.nbest import WITHIN, alternatives, best_paths
 from asr.decoding.packed import END
-from asr.decoding.passing import Beam, History, call, start
+from asr.decoding.passing import Beam, History, start
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.search import GraphSearch, SearchOptions
 from asr.decoding.stored import Stored
@@ -226,9 +226,9 @@ def test_compiled_equals_numpy_on_speech():
 def called(graph: Graph, begun: tuple[Beam, History]) -> tuple:
     """What is compiled gives, whatever it is asked."""
     alive, history = begun
-    known = history.before[: history.used], history.arc[: history.used]
-    words, costs = (graph.places, graph.vocabulary.hashes), -noise(20, 1)
-    return call("best_paths", graph, alive, costs, *words, known, 9.0, 99, np.inf, 9, 12.0, 500)
+    words = graph.places, graph.vocabulary.hashes, history.table[: history.used]
+    limits = 9.0, 99, np.inf, 9, 12.0, 500
+    return passing.compiled("best_paths", graph, -noise(20, 1), alive, *words, *limits)
 
 
 @compiled
@@ -282,7 +282,7 @@ def test_arrays_of_other_kinds_are_refused(graph):
 def test_steps_that_are_none_are_refused(graph, step):
     alive, history = start(graph, 9.0)
     nowhere = np.full(len(alive.keys), step, np.int32)
-    alive = replace(alive, after_blank=nowhere, after_phone=nowhere)
+    alive = Beam.of(alive.keys, alive.blank, alive.phone, nowhere, nowhere)
     with pytest.raises(GraphError, match="damaged"):
         called(graph, (alive, history))
 

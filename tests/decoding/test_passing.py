@@ -28,7 +28,7 @@ from asr.decoding.graph import Graph
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.nbest import Hypothesis, alternatives
 from asr.decoding.packed import PACKED
-from asr.decoding.passing import NO_STEPS, NOWHERE, History, best_path, start, walk
+from asr.decoding.passing import NO_STEPS, NOWHERE, Beam, BestPath, History, start, table, walk
 from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.search import GraphSearch, GraphState, SearchOptions
 from asr.decoding.stored import Stored
@@ -124,24 +124,24 @@ def random_graph(seed: int, states: int, circle: bool = False, words: bool = Fal
     final = np.zeros(states, np.float32)
     if words:
         arcs["olabel"] = rng.integers(-6, len(LEXICON) + 3, len(arcs)).clip(0)
-        final = rng.choice(np.array([0.0, 1.5, np.inf], np.float32), states)
+        final = rng.choice(np.array([-1.0, 0.0, 1.5, np.inf], np.float32), states)
     return Graph.of(PhoneGraph(Vocabulary.of(LEXICON), Fst.of(0, final, sources, arcs)))
 
 
 def walked(graph: Graph, costs: np.ndarray, pieces: int, **limits) -> list:
     """All that is known after each piece."""
-    known, path = [], NO_STEPS
+    known, path, rng = [], NO_STEPS, np.random.default_rng(len(costs))
     alive, history = start(graph, limits["beam"])
     for piece in np.array_split(costs, pieces):
-        alive, history = walk(graph, alive, history, history.used, piece, len(known), **limits)
-        steps = history.before, history.arc, history.frame
-        known.append([*vars(alive).values(), *(array[: history.used] for array in steps)])
-        known[-1].append(history.shared(alive.steps))
-        for cap in (1.0, math.inf):
-            found = best_path(graph, alive, history, path, cap)
-            known[-1] += found or [None]
-            if found:
-                path = np.append(path[: found[0]], found[1])
+        frame, cap = len(known), rng.choice([1.0, math.inf])
+        alive, history, found = walk(
+            graph, alive, history, history.used, piece, frame, known=path, cap=cap, **limits
+        )
+        known.append([alive.rows, history.table[: history.used], history.shared(alive)])
+        known[-1] += [found.shared, found.steps, [*found.given]] if found else [None]
+        path = np.append(path[: found.shared], found.steps) if found else NO_STEPS
+        cleaned = history.compacted(history.used, alive, path)
+        known[-1] += [cleaned[0].table[: cleaned[0].used], cleaned[1].rows, cleaned[2]]
     return known
 
 
@@ -193,17 +193,23 @@ def test_the_best_end_counts_what_ending_costs():
     """No sentence ends in the cheapest state, and breaking off there may cost too much."""
     graph = Graph.of(small_graph())
     alive, history = start(graph, 10.0)
-    alive, history = walk(graph, alive, history, history.used, -frames("- T IY"), 0, 10.0, 3000)
+    costs = -frames("- T IY")
+    alive, history, _ = walk(graph, alive, history, history.used, costs, 0, 10.0, 3000)
     totals = alive.cost + graph.finals(alive.states)
-    for known in (passing.COMPILED, False):
-        with implementation(known):
+
+    def best_path(known: np.ndarray, cap: float) -> BestPath | None:
+        return walk(graph, alive, history, history.used, costs[:0], 3, 9.0, 9, known, cap)[2]
+
+    for which in (passing.COMPILED, False):
+        with implementation(which):
             for cap, best in (math.inf, totals.argmin()), (0.0, alive.cost.argmin()):
-                shared, steps, labels = best_path(graph, alive, history, NO_STEPS, cap)
+                shared, steps, given = best_path(NO_STEPS, cap)
                 _, expected = history.path(int(alive.last[best]))
                 assert (shared, steps.tolist()) == (0, expected)
-                assert labels.tolist() == graph.words(history.arc[steps]).tolist()
-                again = best_path(graph, alive, history, steps, cap)
-                assert (again[0], len(again[1])) == (len(steps), 0)
+                labels = graph.words(history.arc[steps]).tolist()
+                assert [*given] == [(place, label) for place, label in enumerate(labels) if label]
+                again = best_path(steps, cap)
+                assert (again.shared, len(again.steps)) == (len(steps), 0)
 
 
 def chunk_by_chunk(search: GraphSearch, log_probs: np.ndarray) -> list:
@@ -255,8 +261,13 @@ def test_arrays_of_other_kinds_are_refused(graph):
     ):
         with implementation(True), pytest.raises((GraphError, TypeError, BufferError)):
             walk(replace(graph, arcs=wrong), alive, history, history.used, -noise(3, 1), 0, 10.0, 9)
-        with implementation(True), pytest.raises((GraphError, TypeError, BufferError)):
-            best_path(replace(graph, arcs=wrong), alive, history, NO_STEPS, 1.0)
+    with implementation(True), pytest.raises(GraphError):
+        walk(graph, alive, history, len(history.table) + 1, -noise(3, 1), 0, 10.0, 9)
+    below = np.full(len(alive.keys), -2)
+    for ends in (below, alive.after_phone), (alive.after_blank, below):
+        wrong = Beam.of(alive.keys, alive.blank, alive.phone, *ends)
+        with implementation(True), pytest.raises(GraphError):
+            walk(graph, wrong, history, history.used, -noise(3, 1), 0, 10.0, 9)
 
 
 @pytest.fixture
@@ -304,7 +315,7 @@ def test_a_graph_that_can_no_longer_be_read_is_an_error(tmp_path):
         for call in (
             lambda: gone.step(log_probs),
             lambda: walk(gone.graph, state.alive, state.history, 0, -log_probs, 0, 9.0, 9),
-            lambda: best_path(gone.graph, state.alive, state.history, NO_STEPS, 1.0),
+            lambda: gone.finished(state),
             lambda: search.words(replace(state)),
         ):
             with pytest.raises(GraphError, match="can no longer be read"):
@@ -328,8 +339,16 @@ def test_only_arcs_that_can_be_are_kept(wrong):
 def grown(parents: list[int]) -> History:
     history = History(1)
     for count, parent in enumerate(parents):
-        history = history.extended(count, np.array([parent]), np.array([count]), count)
+        history = history.extended(count, np.array([[parent, count, count]]))
     return history
+
+
+def reached(steps: list[int], by_phone: list[bool]) -> Beam:
+    """Hypotheses that end in some steps, by one of their ways alone; the other is none."""
+    phone = np.array(by_phone[: len(steps)])
+    costs = [np.where(each, 1.0, np.inf) for each in (~phone, phone)]
+    ends = [np.where(each, steps, NOWHERE) for each in (~phone, phone)]
+    return Beam.of(np.arange(len(steps)), *costs, *ends)
 
 
 PARENTS = st.integers(1, 60).flatmap(
@@ -354,9 +373,10 @@ def test_history_answers_like_a_tree(parents, data):
     shared, new = history.path(step, np.array(known, np.int32))
     assert [*known[:shared], *new] == ancestors(parents, step)
     steps = data.draw(st.lists(some, min_size=1))
+    alive = reached(steps, data.draw(st.lists(st.booleans(), min_size=len(steps))))
     paths = [ancestors(parents, step) for step in steps]
     shared = [a for a, *rest in zip(*paths, strict=False) if all(b == a for b in rest)]
-    assert history.shared(np.array(steps)) == (shared[-1] if shared else NOWHERE)
+    assert history.shared(alive) == (shared[-1] if shared else NOWHERE)
 
 
 @pytest.mark.parametrize("known", [False, pytest.param(True, marks=compiled)])
@@ -364,33 +384,39 @@ def test_history_answers_like_a_tree(parents, data):
 def test_a_cleaned_history_keeps_what_is_asked_for(known, parents, data):
     history = grown(list(parents))
     steps = data.draw(st.lists(st.integers(NOWHERE, len(parents) - 1), min_size=1))
+    path = ancestors(parents, steps[-1])
     with implementation(known):
-        cleaned, number = history.compacted(len(parents), np.array(steps))
+        cleaned, alive, new = history.compacted(
+            len(parents), reached(steps, [True] * len(steps)), np.array(path, np.int32)
+        )
     assert cleaned.used == len({step for each in steps for step in ancestors(parents, each)})
-    assert len(number) == len(parents) + 1
-    for step in {*range(len(parents))}.difference(*(ancestors(parents, each) for each in steps)):
-        assert number[step] == NOWHERE
-    for step in steps:
-        _, path = cleaned.path(int(number[step]))
-        assert [int(cleaned.arc[each]) for each in path] == ancestors(parents, step)
-    assert number[NOWHERE] == NOWHERE
+    for step, end in zip(steps, alive.after_phone.tolist(), strict=True):
+        _, kept = cleaned.path(end)
+        assert [int(cleaned.arc[each]) for each in kept] == ancestors(parents, step)
+    assert new.tolist() == cleaned.path(int(alive.after_phone[-1]))[1]
+    assert alive.after_blank.tolist() == [NOWHERE] * len(steps)
 
 
 @compiled
 def test_a_history_that_is_none_is_not_followed():
-    forward, one = np.array([1, 0], np.int32), np.array([1], np.int32)
-    with pytest.raises(ValueError, match="no steps of the history"):
-        passing._passing.compacted(forward, forward, forward, one)
-    with pytest.raises(ValueError, match="no steps of the history"):
-        passing._passing.compacted(one, one, one, np.array([5], np.int32))
-    with pytest.raises(ValueError, match="no steps of the history"):
-        passing._passing.compacted(one, forward, one, one)
+    forward = table(np.array([1, 0]), 0, 0)
+    one, far, below = (reached([step], [True]).rows for step in (1, 5, -2))
+    for history, alive in (forward, one), (forward[:1], one), (forward[::-1].copy(), far):
+        with pytest.raises(ValueError, match="no steps of the history"):
+            passing._passing.compacted(history, alive, NO_STEPS)
+    for history, alive in (forward, far), (forward, below), (forward[:1], one):
+        with pytest.raises(ValueError, match="no steps of the history"):
+            passing._passing.shared(history, alive)
+    chain = table(np.array([NOWHERE, 0]), 0, 0)
+    for path in ([2], [-1]):
+        with pytest.raises(ValueError, match="no steps of the history"):
+            passing._passing.compacted(chain, one, np.array(path, np.int32))
 
 
 def test_a_history_that_two_go_on_from_stays_what_it_was():
     trunk = grown([NOWHERE, 0])
-    one = trunk.extended(2, np.array([1]), np.array([7]), 2)
-    other = trunk.extended(2, np.array([0]), np.array([8]), 2)
+    one = trunk.extended(2, np.array([[1, 7, 2]]))
+    other = trunk.extended(2, np.array([[0, 8, 2]]))
     assert one.path(2) == (0, [0, 1, 2])
     assert other.path(2) == (0, [0, 2])
     assert (one.arc[2], other.arc[2]) == (7, 8)

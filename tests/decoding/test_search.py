@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decoding.graph import Graph
+from asr.decoding.passing import labelled
 from asr.decoding.reading import word_ends
 from asr.decoding.search import GraphSearch, SearchOptions
 from asr.errors import GraphError, UsageError
@@ -142,7 +143,7 @@ def test_the_words_so_far_are_those_of_the_path(search, seed, size, count):
     log_probs, state = noise(count, seed), None
     for begin in range(0, count, size):
         texts, state = search.step(log_probs[begin : begin + size], state)
-        assert np.array_equal(state.labels, search.graph.words(state.history.arc[state.path]))
+        assert state.given == labelled(search.graph.words(state.history.arc[state.path]))
         assert texts == tuple(word.text for word in search.words(state))
 
 

@@ -13,9 +13,12 @@ from onnx import TensorProto, helper
 import asr
 from asr.audio import read
 from asr.cli.demo import CLIP
+from asr.export.graph import build
 from asr.export.int8 import Int8Layers
 from asr.export.verify import sound
-from asr.nn.frontend import HOP, TAIL, Frontend
+from asr.nn.encoder import EncoderConfig
+from asr.nn.frontend import HOP, MELS, TAIL
+from asr.nn.model import CtcModel
 from asr.operators import DOMAIN, KERNELS, _library
 from asr.session import open_session
 from tests.speech import ROOT
@@ -108,25 +111,58 @@ def test_streams_do_not_hear_each_other():
 @compiled
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("hops", [1, 4, 16, 50])
-def test_the_spectrum_is_that_of_the_frontend(streams, hops):
-    """Of sound as loud as can be on an offset, and of such as is hardly there."""
-    frontend = Frontend()
+@pytest.mark.parametrize("hops", [4, 16, 52])
+def test_features_are_those_of_the_frontend(streams, hops):
+    """Of sound as loud as can be on an offset, of such as is hardly there, and of none at all."""
+    model = CtcModel(EncoderConfig(hidden=16, layers=1, channels=16, lookahead=0))
+    model.mean += torch.linspace(-10, 0, MELS)
+    model.deviation *= torch.linspace(1, 3, MELS)
     graph = Int8Layers()
-    kernels = {name: frontend.get_buffer(name).T for name in ("cosines", "sines")}
-    power = graph.power_spectrum("samples", lambda name: graph.weight(name, kernels[name]))
-    bins = kernels["cosines"].shape[1]
-    shapes = {"samples": ["N", "S"]}, {power: ["N", "F", bins]}
+    features = graph.frontend(model)
+    shapes = {"samples": ["N", TAIL], "audio": ["N", "S"]}, {features: ["F", "N", MELS]}
+    shapes[1]["next_samples"] = ["N", TAIL]
     session = open_session(graph.model(*shapes, {}).SerializeToString())
-    for loudness in (1.0, 1e-4):
-        samples = loudness * sound(streams)[:, : TAIL + hops * HOP]
-        samples += 0.3 * loudness
-        (found,) = session.run(None, {"samples": samples})
-        audio, tail = torch.from_numpy(samples[:, TAIL:]), torch.from_numpy(samples[:, :TAIL])
-        features, _ = frontend.step(audio, tail)
-        energies = torch.from_numpy(found) @ frontend.mels.T
-        floored = energies.clamp(min=torch.finfo(torch.float32).eps)
-        torch.testing.assert_close(floored.log(), features, atol=1e-3, rtol=0)
+    for loudness in (1.0, 1e-4, 0.0):
+        samples = loudness * sound(streams)[:, : TAIL + hops * HOP] + np.float32(0.3 * loudness)
+        tail, audio = samples[:, :TAIL], samples[:, TAIL:]
+        found, last = session.run(None, {"samples": tail, "audio": audio})
+        expected, next_tail = model.frontend.step(torch.from_numpy(audio), torch.from_numpy(tail))
+        expected = (expected - model.mean) / model.deviation
+        torch.testing.assert_close(
+            torch.from_numpy(found), expected.transpose(0, 1), atol=1e-3, rtol=0
+        )
+        np.testing.assert_array_equal(last, next_tail)
+
+
+@compiled
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(("groups", "lookahead"), [(1, 4), (2, 1), (1, 0)])
+def test_a_whole_model_is_what_it_is_made_of(groups, lookahead):
+    torch.manual_seed(3)
+    config = EncoderConfig(hidden=48, layers=3, channels=16, groups=groups, lookahead=lookahead)
+    model = CtcModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.2)
+    content = build(model, "phones", {}, "int8").SerializeToString()
+    ours, theirs = open_session(content), onnxruntime.InferenceSession(content)
+    inputs = [node.name for node in ours.get_inputs()]
+    outputs = ["log_probs", *(f"next_{name}" for name in inputs[1:])]
+    for streams, chunks in ((1, (640, 2560, 640)), (3, (2560, 640))):
+        states = [
+            {name: state.numpy() for name, state in model.start(streams).items()} for _ in range(2)
+        ]
+        audio = sound(streams)
+        for samples in chunks:
+            found = []
+            for session, state in zip((ours, theirs), states, strict=True):
+                chunk, rest = np.split(audio, [samples], axis=1)
+                found.append(session.run(outputs, {"audio": chunk, **state}))
+                state.update(zip(inputs[1:], found[-1][1:], strict=True))
+            audio = rest
+            for here, there in zip(*found, strict=True):
+                assert here.shape == there.shape
+                np.testing.assert_allclose(here, there, atol=0.15)
+                assert np.abs(here - there).mean() < 0.01
 
 
 FITTING = {
@@ -137,22 +173,38 @@ FITTING = {
         "a": (5, 2, 48), "state": (2, 16),
         "weight": (1, 3, 4, 16, 4), "sums": (1, 3, 16), "scale": (1,), "bias": (48,),
     },
-    "PowerSpectrum": {
-        "samples": (2, 440), "window": (199,), "cosines": (199, 243), "sines": (199, 243),
+    "Int8GRULayer": {
+        "x": (5, 2, 16), "state": (1, 2, 16), "norm.weight": (16,), "norm.bias": (16,),
+        "W.weight": (1, 3, 4, 16, 4), "W.sums": (1, 3, 16), "W.scale": (48,), "W.bias": (48,),
+        "U.weight": (1, 3, 4, 16, 4), "U.sums": (1, 3, 16), "U.scale": (1,), "U.bias": (48,),
     },
+    "LogMel": {
+        "samples": (2, 280), "audio": (2, 160), "window": (199,), "cosines": (199, 243),
+        "sines": (199, 243), "mels": (243, 80), "mean": (80,), "deviation": (80,),
+    },
+    "Unfold": {"x": (4, 2, 16), "state": (2, 16, 1)},
+    "RowConvolution": {"x": (5, 2, 16), "state": (2, 16, 3), "weight": (4, 16)},
 }  # fmt: skip
 """Inputs of each operator and a shape that each may have."""
 
 
+def kind(operator: str, name: str) -> np.dtype:
+    """The type of an input."""
+    integers = {"sums": np.int32, "weight": np.int8}
+    of_matrix = operator.startswith("Int8") and not name.startswith("norm")
+    return np.dtype(integers.get(name.rpartition(".")[2], np.float32) if of_matrix else np.float32)
+
+
 def bare(operator: str) -> bytes:
     """A model of one operator, all of whose inputs come from outside."""
-    kinds = {"weight": TensorProto.INT8, "sums": TensorProto.INT32}
-    outputs = ["y", "end"] if operator == "Int8GRU" else ["y"]
+    outputs = ["y"] if operator == "Int8Linear" else ["y", "end"]
     graph = helper.make_graph(
         [helper.make_node(operator, [*FITTING[operator]], outputs, domain=DOMAIN)],
         "bare",
         [
-            helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), None)
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(kind(operator, name)), None
+            )
             for name in FITTING[operator]
         ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
@@ -178,11 +230,8 @@ def test_tensors_that_do_not_fit_are_refused(sessions, operator, data):
     """Each may have any shape: nothing outside of them is read or written."""
     shapes = FITTING[operator]
     wrong = data.draw(st.dictionaries(st.sampled_from(sorted(shapes)), sizes, max_size=2))
-    types = {"weight": np.int8, "sums": np.int32}
-    inputs = {
-        name: np.zeros(shape, types.get(name, np.float32))
-        for name, shape in {**shapes, **wrong}.items()
-    }
+    given = {**shapes, **wrong}.items()
+    inputs = {name: np.zeros(shape, kind(operator, name)) for name, shape in given}
     try:
         sessions[operator].run(None, inputs)
     except Exception as error:  # onnxruntime's own errors share no base class
