@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -45,6 +46,8 @@ class Processes:
             self.bfloat16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+            # its threads must not outlive what they are threads of: now and then that aborts
+            atexit.register(dist.destroy_process_group)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of everybody's value."""
