@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 NO_FRAMES = np.zeros((0, len(TOKENS)), np.float32)
 ROOM = 1000
 """Steps of a history, beside those that count, before it is cleaned."""
-MOST_CHUNKS = 8
-"""So many arrays of log-probabilities a state has; then they become one."""
 LARGEST = 1e9
 """Of all numbers among the options."""
 GRAMMAR_BEAM = 20.0
@@ -323,5 +321,7 @@ def _compacted(state: GraphState) -> GraphState:
 
 
 def _joined(*chunks: Floats) -> tuple[Floats, ...]:
-    """The same frames in few arrays."""
-    return chunks if len(chunks) <= MOST_CHUNKS else (np.concatenate(chunks),)
+    """The same frames in few arrays, each of them longer than the next one."""
+    while len(chunks) > 1 and len(chunks[-2]) <= len(chunks[-1]):
+        chunks = (*chunks[:-2], np.concatenate(chunks[-2:]))
+    return chunks
