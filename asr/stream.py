@@ -54,12 +54,7 @@ class Stream:
         self._lead_in = self._bundle.settings.delay
         self._acoustic: State | None = None
         self._segment: SegmentState | None = None
-        self._listen()
-
-    def _listen(self, end: float = math.inf) -> None:
-        """Hear for the task what follows, of which the end may be known, in seconds."""
-        origin = self._origin / self._bundle.settings.sample_rate
-        self._segmenter = Segmenter(self._task, self._endpointer, origin, end)
+        self._end = math.inf
 
     @property
     def time(self) -> float:
@@ -82,7 +77,6 @@ class Stream:
         if grammar is self._task.grammar and tuple(phrases) == self._task.phrases:
             return
         self._task = self._recognizer.task(grammar, phrases, self._task.nbest)
-        self._listen()
         segment = self._segment
         if segment is not None and not segment.quiet.spoke:
             segment = replace(segment, task=self._task, after=None)
@@ -124,13 +118,18 @@ class Stream:
         self._resampler = None
         self._samples += len(rest)
         behind = self._bundle.settings.delay + self._bundle.settings.tail
-        self._listen(self.time)
+        self._end = self.time
         silence = -(len(self._pending) + len(rest)) % self._bundle.settings.frame
         silence += behind * self._bundle.settings.frame
         events = self._hear(np.concatenate([rest, np.zeros(silence, np.float32)]))
         events += self._segmenter.flush(self._segment)
         self._begin(self._samples)
         return _without_partials(events)
+
+    @property
+    def _segmenter(self) -> Segmenter:
+        origin = self._origin / self._bundle.settings.sample_rate
+        return Segmenter(self._task, self._endpointer, origin, self._end)
 
     def _hear(self, audio: NDArray[np.float32]) -> list[Event]:
         """Send audio at the model's rate through all stages."""
@@ -209,7 +208,6 @@ class Stream:
             task = _task(recognizer, facts["task"], known)
             stream = cls(recognizer, EndpointRules(**facts["rules"]), task)
             stream._samples, stream._origin = facts["samples"], facts["origin"]
-            stream._listen()
             stream._lead_in, stream._pending = facts["lead_in"], arrays["pending"]
             if facts["resampler"]:
                 rate, *position = facts["resampler"]

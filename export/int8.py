@@ -29,11 +29,9 @@ SILENT = 1e-10
 """Added to the loudest activation of a frame, which is divided by."""
 WEIGHTS = ("weight", "sums", "scale", "bias")
 """What belongs to a matrix."""
-LAYER = (
-    *("x", "state", "norm.weight", "norm.bias"),
-    *(f"{matrix}.{of}" for matrix in "WU" for of in WEIGHTS),
-)
-"""Inputs of a recurrent layer."""
+OF_INPUT, OF_STATE = ([f"{matrix}.{of}" for of in WEIGHTS] for matrix in "WU")
+LAYER = ("x", "state", "norm.weight", "norm.bias", *OF_INPUT, *OF_STATE)
+"""Inputs of a recurrent layer, the last of which belong to W and U."""
 
 
 class Int8Layers(Layers):
@@ -139,9 +137,9 @@ class Int8Layers(Layers):
         body = self._function()
         y = body.norm("x", body.ones(size, "norm"), "norm.weight", "norm.bias", "norm")
         y = body.in_groups(y, "y")
-        a = body._linear(y, [f"W.{of}" for of in WEIGHTS], "a")
+        a = body._linear(y, OF_INPUT, "a")
         begin = body.reshape("state", (-1, *U.shape[:-2], size), "begin")
-        every, end = body._gru(a, begin, [f"U.{of}" for of in WEIGHTS], size, "cell")
+        every, end = body._gru(a, begin, OF_STATE, size, "cell")
         y = body.add("Add", ["x", body.together(every, "every")], "output")
         results = [y, body.reshape(end, (1, -1, self.groups * size), "end")]
         outputs = [f"{name}.output", f"{name}.end"]

@@ -534,10 +534,9 @@ static PyObject *path_of(const Work *work, const History *history, Py_ssize_t sh
 }
 
 /* Goes through the frames. */
-static Status go_on(Work *work, const Graph *graph, const Py_buffer *costs, int32_t used,
-                    int32_t frame, double beam, size_t most)
+static Status go_on(Work *work, const Graph *graph, const Py_buffer *costs, uint32_t tokens,
+                    int32_t used, int32_t frame, double beam, size_t most)
 {
-    uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], END + 1);
     Status status = FINE;
     for (Py_ssize_t t = 0; status == FINE && t < costs->shape[0]; t++) {
         const float *now = (const float *)costs->buf + t * costs->shape[1];
@@ -547,19 +546,6 @@ static Status go_on(Work *work, const Graph *graph, const Py_buffer *costs, int3
         status = as_read(graph, NULL, status);
     }
     return status;
-}
-
-/* Hypotheses, new steps, and the best path or None. */
-static PyObject *answer(const Work *work, PyObject *path)
-{
-    PyObject *columns = PyTuple_New(3);
-    Py_ssize_t column = 0;
-    if (columns == NULL)
-        return NULL;
-    ROWS(work->alive);
-    ROWS(work->steps);
-    PyTuple_SET_ITEM(columns, column, Py_NewRef(path));
-    return columns;
 }
 
 static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
@@ -588,10 +574,11 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     Status status = DAMAGED;
     if (costs->ndim == 2 && used >= 0 && (size_t)used <= steps_of(&views[HISTORY]) && frame >= 0 &&
         most > 0) {
+        uint32_t tokens = (uint32_t)Py_MIN(costs->shape[1], END + 1);
         Py_BEGIN_ALLOW_THREADS;
-        status = begin(&work, &graph, views, (uint32_t)Py_MIN(costs->shape[1], END + 1));
+        status = begin(&work, &graph, views, tokens);
         if (status == FINE)
-            status = go_on(&work, &graph, costs, used, frame, beam, (size_t)most);
+            status = go_on(&work, &graph, costs, tokens, used, frame, beam, (size_t)most);
         best = status == FINE ? best_end(&work, &graph, (float)cap) : NULL;
         if (best != NULL)
             status = walk_back(&work, &history, last_of(best), &views[KNOWN], &shared);
@@ -605,7 +592,7 @@ static PyObject *pass_tokens(PyObject *module, PyObject *arguments)
     if (status != FINE)
         failed(status);
     else if (path != NULL)
-        columns = answer(&work, path);
+        columns = Py_BuildValue("NNO", ROWS(work.alive), ROWS(work.steps), path);
     Py_XDECREF(path);
     let_go(views, ALL);
     free_work(&work);
@@ -731,18 +718,6 @@ static bool renumber(Work *work, int32_t *number, const Py_buffer *views)
     return true;
 }
 
-static PyObject *all_renumbered(const Work *work)
-{
-    PyObject *columns = PyTuple_New(3);
-    Py_ssize_t column = 0;
-    if (columns == NULL)
-        return NULL;
-    ROWS(work->steps);
-    ROWS(work->path);
-    ROWS(work->alive);
-    return columns;
-}
-
 static PyObject *compacted(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -764,7 +739,7 @@ static PyObject *compacted(PyObject *module, PyObject *arguments)
     if (number == NULL || (fine && !renumber(&work, number, views)))
         PyErr_NoMemory();
     else if (fine)
-        columns = all_renumbered(&work);
+        columns = Py_BuildValue("NNN", ROWS(work.steps), ROWS(work.path), ROWS(work.alive));
     else
         PyErr_SetString(PyExc_ValueError, NO_STEPS);
     let_go(views, COUNT);

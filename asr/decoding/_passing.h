@@ -214,32 +214,10 @@ static inline size_t steps_of(const Py_buffer *history)
     return (size_t)history->len / sizeof(Step);
 }
 
-/* The next item of a tuple: a table as bytes. */
-#define ROWS(table)                                                               \
-    do {                                                                          \
-        PyObject *bytes = PyBytes_FromStringAndSize(                              \
-            (const char *)(table).at, (Py_ssize_t)((table).count * sizeof *(table).at)); \
-        if (bytes == NULL) {                                                      \
-            Py_DECREF(columns);                                                   \
-            return NULL;                                                          \
-        }                                                                         \
-        PyTuple_SET_ITEM(columns, column++, bytes);                               \
-    } while (0)
-
-/* The next column of a tuple: a field, such as `.cost`, of all items of a table, as bytes. */
-#define COLUMN(type, table, field)                                                    \
-    do {                                                                              \
-        PyObject *bytes =                                                             \
-            PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((table).count * sizeof(type))); \
-        if (bytes == NULL) {                                                          \
-            Py_DECREF(columns);                                                       \
-            return NULL;                                                              \
-        }                                                                             \
-        type *to = (type *)PyBytes_AS_STRING(bytes);                                  \
-        for (size_t i = 0; i < (table).count; i++)                                    \
-            to[i] = (type)(table).at[i] field;                                        \
-        PyTuple_SET_ITEM(columns, column++, bytes);                                   \
-    } while (0)
+/* A table as bytes. */
+#define ROWS(table)                                     \
+    PyBytes_FromStringAndSize((const char *)(table).at, \
+                              (Py_ssize_t)((table).count * sizeof *(table).at))
 
 /* Sets the error of a status; NULL. */
 PyObject *failed(Status status);

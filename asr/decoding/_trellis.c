@@ -440,6 +440,21 @@ static Status read_paths(Trellis *trellis, Paths *paths, size_t n, const Py_buff
     return FINE;
 }
 
+/* The next column of a tuple: a field, such as `.cost`, of all items of a table, as bytes. */
+#define COLUMN(type, table, field)                                                    \
+    do {                                                                              \
+        PyObject *bytes =                                                             \
+            PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((table).count * sizeof(type))); \
+        if (bytes == NULL) {                                                          \
+            Py_DECREF(columns);                                                       \
+            return NULL;                                                              \
+        }                                                                             \
+        type *to = (type *)PyBytes_AS_STRING(bytes);                                  \
+        for (size_t i = 0; i < (table).count; i++)                                    \
+            to[i] = (type)(table).at[i] field;                                        \
+        PyTuple_SET_ITEM(columns, column++, bytes);                                   \
+    } while (0)
+
 static PyObject *as_tuple(const Trellis *trellis, const Paths *paths)
 {
     PyObject *columns = PyTuple_New(6), *score = PyFloat_FromDouble(trellis->score);
