@@ -153,10 +153,10 @@ class Segmenter:
             return [], state
         events: list[Event] = []
         if state.shown is None:
-            words = state.task.search.words(state.search) if state.texts else ()
-            if not words:
+            onset = state.task.search.onset(state.search) if state.texts else None
+            if onset is None:
                 return [], state
-            events = [SpeechStart(self._time(state, words[0].start))]
+            events = [SpeechStart(self._time(state, onset))]
         partial = Partial(text, stable, self._time(state, state.quiet.frames))
         return [*events, partial], replace(state, shown=partial)
 

@@ -49,6 +49,11 @@ class GreedySearch:
         words = [said.word(self.tokens[token], i, i + 1) for i, token in enumerate(said.tokens)]
         return tuple(words)
 
+    def onset(self, state: GreedyState) -> int | None:
+        """The first frame of the first token."""
+        words = self.words(state)
+        return words[0].start if words else None
+
     def finish(self, state: GreedyState) -> Words:
         """The same, as what follows changes none of them."""
         return self.words(state)

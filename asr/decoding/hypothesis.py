@@ -83,6 +83,9 @@ class Search(Protocol[S]):
         There are none before the first token. This takes longer than a step does.
         """
 
+    def onset(self, state: S) -> int | None:
+        """The first frame of the best words so far; None before the first token."""
+
     def finish(self, state: S) -> Words:
         """The best words if nothing follows."""
 

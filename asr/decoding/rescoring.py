@@ -125,6 +125,12 @@ class RescoredSearch:
         open_words = self.search.words(state.open) if state.open else ()
         return (*state.settled, *_moved(open_words, state.begin))
 
+    def onset(self, state: RescoredState) -> int | None:
+        """The first frame of the best words so far."""
+        if state.settled or not state.open:
+            return state.settled[0].start if state.settled else None
+        return self.search.onset(state.open)
+
     def finish(self, state: RescoredState) -> Words:
         """The best words if nothing follows."""
         best = self.search.words(state.best)

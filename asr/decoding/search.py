@@ -12,7 +12,7 @@ import numpy as np
 from asr.decoding.confidence import FEATURES, rated
 from asr.decoding.hypothesis import TOKEN_BITS
 from asr.decoding.lexicon import TOKENS
-from asr.decoding.passing import NO_STEPS, Beam, History, start, walk
+from asr.decoding.passing import NO_STEPS, TOKEN, Beam, History, start, walk
 from asr.decoding.phone_graph import BREAK_OFF
 from asr.decoding.reading import NOTHING, Reading, read
 from asr.errors import GraphError, UsageError
@@ -253,6 +253,13 @@ class GraphSearch:
     def words(self, state: GraphState) -> Words:
         """The best words with calibrated confidences, if there are weights for these."""
         return rated(state.reading, self.options.word_confidence)
+
+    def onset(self, state: GraphState) -> int | None:
+        """The frame of the first token of the best hypothesis; None before it."""
+        for step in state.path:  # one of the first has it
+            if self.graph.keys(state.history.arc[step : step + 1])[0] & TOKEN:
+                return int(state.history.frame[step])
+        return None
 
     def finish(self, state: GraphState) -> Words:
         """The best words if nothing follows."""

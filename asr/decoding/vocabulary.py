@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Ways = tuple[tuple[int, ...], ...]
 
+IDS = {token: place for place, token in enumerate(TOKENS)}
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -68,7 +70,7 @@ class Vocabulary:
             line = self.text[before[0] + 1 if before else 0 : end].tobytes().decode()
             word, _, phones = line.partition(" ")
             ways = (way.split() for way in phones.split(" / "))
-            self._known[label] = word, tuple(tuple(map(TOKENS.index, way)) for way in ways)
+            self._known[label] = word, tuple(tuple(map(IDS.__getitem__, way)) for way in ways)
         return self._known[label]
 
     def has(self, labels: NDArray[np.uint32]) -> NDArray[np.bool_]:
@@ -89,11 +91,10 @@ class Vocabulary:
     @cached_property
     def followers(self) -> NDArray[np.int64]:
         """How often each token follows each other in the words, [V, V]; 0 is before and behind."""
-        ids = {token: place for place, token in enumerate(TOKENS)}
         tokens = [0]
         for line in self.lines:
             said = line.partition(" ")[2].partition(" / ")[0]
-            tokens += [*map(ids.__getitem__, said.split()), 0]
+            tokens += [*map(IDS.__getitem__, said.split()), 0]
         pairs = np.array(tokens[:-1]) * len(TOKENS) + tokens[1:]
         return np.bincount(pairs, minlength=len(TOKENS) ** 2).reshape(len(TOKENS), -1)
 

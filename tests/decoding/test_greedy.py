@@ -16,6 +16,8 @@ def test_tokens_with_their_frames():
     said = [(word.text, word.start, word.end) for word in SEARCH.words(state)]
     assert said == [("B", 1, 3), ("AH", 3, 4), ("S", 5, 7), ("S", 8, 9)]
     assert SEARCH.finish(state) == SEARCH.words(state)
+    assert SEARCH.onset(state) == said[0][1]
+    assert SEARCH.onset(SEARCH.step(frames("- -"))[1]) is None
     assert texts == ("B", "AH", "S", "S")
 
 

@@ -112,7 +112,9 @@ def test_what_is_stable_stays(search):
     state, stable = None, ""
     for begin in range(0, len(log_probs), 3):
         words, state = search.step(log_probs[begin : begin + 3], state)
-        assert words == tuple(word.text for word in search.words(state))
+        found = search.words(state)
+        assert words == tuple(word.text for word in found)
+        assert not found or found[0].start == search.onset(state)
         now = " ".join(words[: search.stable(state)])
         assert now.startswith(stable)
         stable = now

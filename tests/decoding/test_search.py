@@ -144,7 +144,9 @@ def test_the_words_so_far_are_those_of_the_path(search, seed, size, count):
     for begin in range(0, count, size):
         texts, state = search.step(log_probs[begin : begin + size], state)
         assert state.given == labelled(search.graph.words(state.history.arc[state.path]))
-        assert texts == tuple(word.text for word in search.words(state))
+        words = search.words(state)
+        assert texts == tuple(word.text for word in words)
+        assert not words or words[0].start == search.onset(state)
 
 
 def test_log_probabilities_that_are_no_numbers_are_refused(search):
