@@ -92,6 +92,10 @@ def export(
         float | None,
         typer.Option(help="Hypotheses this many nats below the best are given up, chosen on dev."),
     ] = None,
+    max_active: Annotated[
+        int | None,
+        typer.Option(help="A frame leaves at most so many hypotheses, chosen on dev."),
+    ] = None,
     acoustic_scale: Annotated[
         float | None,
         typer.Option(help="Weight of the acoustic model against the graph, chosen on dev."),
@@ -126,7 +130,12 @@ def export(
         "data": data,
         "language_scale": language_scale,
     }
-    search = {"beam": beam, "acoustic_scale": acoustic_scale, "prior_scale": prior_scale}
+    search = {
+        "beam": beam,
+        "max_active": max_active,
+        "acoustic_scale": acoustic_scale,
+        "prior_scale": prior_scale,
+    }
     files = (gate, graph, grammar, card, language_model)
     if to is Runtime.WEB:
         if any((*files, half, *search.values(), *given.values())) or not int8:

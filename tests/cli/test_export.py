@@ -17,7 +17,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(checkpoint):
     target = checkpoint.with_name("tiny")
-    done = run("export", checkpoint, target, "--version", "3", "--beam", "9")
+    done = run("export", checkpoint, target, "--version", "3", "--beam", "9", "--max-active", "800")
     assert done.returncode == 0, done.stderr
     assert "what int8 costs in words was not measured" in done.stdout
     return target
@@ -28,7 +28,7 @@ def test_a_checkpoint_becomes_a_folder_that_runs_in_int8(folder):
     assert recognizer.acoustic.precision == "int8"
     assert recognizer.bundle.settings.version == "3"
     search = recognizer.bundle.settings.search
-    assert (search["beam"], search["prior_scale"]) == (9.0, 0.6)
+    assert (search["beam"], search["max_active"], search["prior_scale"]) == (9.0, 800, 0.6)
 
 
 def test_without_int8(checkpoint, tmp_path):
