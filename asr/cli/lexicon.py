@@ -85,12 +85,12 @@ def test(
     import math
 
     from asr.decoding.fit import distance, heard
-    from asr.decoding.lexicon import TOKENS
+    from asr.decoding.lexicon import IDS, TOKENS
 
     log_probs = _log_probs(audio, model)
     typer.echo(f"heard\t{' '.join(TOKENS[token] for token in heard(log_probs))}")
     for source, phones in _ways(word.lower(), user, _graph(model)):
-        far = distance(log_probs, [TOKENS.index(phone) for phone in phones])
+        far = distance(log_probs, [IDS[phone] for phone in phones])
         shown = f"{far:.2f}" if math.isfinite(far) else "too short"
         typer.echo(f"{shown}\t{' '.join(phones)}\t{source}")
 

@@ -23,7 +23,7 @@ from asr.decoding import jsgf
 from asr.decoding.automaton import MOST_ARCS, automaton
 from asr.decoding.fst import ARC, Fst, connected
 from asr.decoding.graph import Graph
-from asr.decoding.lexicon import TOKENS, WORD, Lexicon
+from asr.decoding.lexicon import IDS, TOKENS, WORD, Lexicon
 from asr.decoding.phone_graph import PhoneGraph
 from asr.decoding.rules import Alternatives, Rule, RuleGrammar, Sequence, Source, Tag, Word
 from asr.decoding.vocabulary import Vocabulary
@@ -196,8 +196,7 @@ def _pronounced(words: Automaton, source: Source, lexicon: Said) -> Lexicon:
 
 
 def _phone_fst(words: Automaton, said: Lexicon) -> Fst:
-    ids = {phone: place for place, phone in enumerate(TOKENS)}
-    ways = [tuple(tuple(ids[phone] for phone in way) for way in said[word]) for word in words.words]
+    ways = [tuple(tuple(IDS[phone] for phone in way) for way in said[word]) for word in words.words]
     made = _PhoneArcs(len(words.arcs))
     for state, arcs in enumerate(words.arcs):
         paths = []

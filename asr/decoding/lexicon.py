@@ -21,6 +21,8 @@ PHONES = (
 
 TOKENS = ("<blk>", *PHONES)
 """What the acoustic model tells apart; a token's id is its place."""
+IDS = {token: place for place, token in enumerate(TOKENS)}
+"""The id of each token."""
 
 WORD = re.compile(r"[a-z']*[a-z][a-z']*")
 """A word of the text alphabet: a to z and the apostrophe, at least one letter."""

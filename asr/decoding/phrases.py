@@ -20,7 +20,7 @@ import numpy as np
 
 from asr.decoding.columns import STEP, to_steps
 from asr.decoding.hypothesis import BLANK, TOKEN_BITS
-from asr.decoding.lexicon import PHONES, TOKENS, WORD, Lexicon
+from asr.decoding.lexicon import IDS, PHONES, WORD, Lexicon
 from asr.decoding.packed import pack
 from asr.decoding.passing import TOKEN
 from asr.errors import GraphError
@@ -285,7 +285,7 @@ def _entries(
             entries[word, given] = _Entry(label, graph.vocabulary[label][1], label)
         else:
             new.append((word, ways or pronounced[word]))
-            ids = [[TOKENS.index(phone) for phone in way] for way in new[-1][1]]
+            ids = [[IDS[phone] for phone in way] for way in new[-1][1]]
             entries[word, given] = _Entry(len(graph.vocabulary) + len(new), ids, label)
     return entries, graph.vocabulary.extended(new)
 

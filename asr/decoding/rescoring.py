@@ -127,9 +127,9 @@ class RescoredSearch:
 
     def onset(self, state: RescoredState) -> int | None:
         """The first frame of the best words so far."""
-        if state.settled or not state.open:
-            return state.settled[0].start if state.settled else None
-        return self.search.onset(state.open)
+        if state.settled:
+            return state.settled[0].start
+        return self.search.onset(state.open) if state.open else None
 
     def finish(self, state: RescoredState) -> Words:
         """The best words if nothing follows."""

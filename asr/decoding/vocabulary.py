@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.decoding.hashes import line_hashes
-from asr.decoding.lexicon import TOKENS
+from asr.decoding.lexicon import IDS, TOKENS
 from asr.decoding.stored import Stored
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from asr.decoding.lexicon import Lexicon, Pronunciation
 
     Ways = tuple[tuple[int, ...], ...]
-
-IDS = {token: place for place, token in enumerate(TOKENS)}
 
 
 @dataclass(frozen=True)

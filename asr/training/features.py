@@ -28,7 +28,7 @@ from rich.progress import track
 from torch import Tensor
 
 from asr.audio import read
-from asr.decoding.lexicon import TOKENS, Lexicon
+from asr.decoding.lexicon import IDS, TOKENS, Lexicon
 from asr.errors import AudioError, TrainingError
 from asr.nn.frontend import HOP, MELS, RATE, Frontend
 from asr.nn.model import FRAME
@@ -221,9 +221,8 @@ def _codecs(count: int, share: float, seed: int) -> list[Codec | None]:
 
 def phone_ids(text: str, lexicon: Lexicon) -> npt.NDArray[np.uint8]:
     """Token ids of a sentence in the first pronunciation of each word."""
-    index = {token: i for i, token in enumerate(TOKENS)}
     spoken = [lexicon[word][0] for word in text.split() if word in lexicon]
-    return np.array([index[phone] for phones in spoken for phone in phones], np.uint8)
+    return np.array([IDS[phone] for phones in spoken for phone in phones], np.uint8)
 
 
 _frontend: Frontend | None = None
